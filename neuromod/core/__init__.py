@@ -1,0 +1,1 @@
+"""What every family shares: names and checks, results, validation, cohorts."""

@@ -1,0 +1,65 @@
+"""What a family says of itself in a report: question, figures, numbers, code.
+
+A family's ``demo.py`` builds a `Section`; the command line renders sections into
+one self-contained page. Families know nothing of HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Number:
+    """A measured number beside what it should be.
+
+    Parameters
+    ----------
+    name
+        What was measured, in words.
+    value
+        The number that this run measured, or a short text.
+    expected
+        The value that the ground truth, the literature or a null model says, with
+        its bound in words if it has one; empty if nothing is expected.
+    source
+        Where the expected value comes from ("ground truth", a paper, "chance").
+    unit
+        The unit of both.
+    met
+        Whether the value meets the expectation; None if there is nothing to meet.
+    """
+
+    name: str
+    value: float | int | str
+    expected: float | int | str = ""
+    source: str = ""
+    unit: str = ""
+    met: bool | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with its caption and the text that a screen reader speaks."""
+
+    figure: Figure
+    caption: str
+    alternative: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """One family's part of a report."""
+
+    title: str
+    question: str
+    answer: str
+    pictures: Sequence[Picture] = ()
+    numbers: Sequence[Number] = ()
+    code: str = ""
+    seconds: float = field(default=float("nan"))
