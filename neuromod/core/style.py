@@ -1,0 +1,145 @@
+"""The look of every figure: one matplotlib style, and colours that stay apart.
+
+A plot function that makes its own figure draws in this style; on axes that the
+user passes in, the user's own settings rule. Decorating the function with
+`styled` does both, and `new_axes` gives it the axes to draw on:
+
+    @styled
+    def plot_rate(rate, *, ax=None):
+        ax = new_axes(ax, (6.4, 2.4))
+        ax.plot(rate["time"], rate)
+        return ax
+
+The colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which
+people with any kind of colour blindness can tell apart.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from importlib.resources import files
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from neuromod.core.dimensions import require_integer
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+PALETTE = (
+    "#0072B2",  # blue
+    "#D55E00",  # vermilion
+    "#009E73",  # bluish green
+    "#CC79A7",  # reddish purple
+    "#56B4E9",  # sky blue
+    "#E69F00",  # orange
+    "#444444",  # dark grey
+)
+
+DIVERGING = "RdBu_r"  # colour map of signed values: red above zero, blue below
+
+
+def context() -> AbstractContextManager[None]:
+    """Draw in the library's style for the length of a ``with`` block.
+
+    Examples
+    --------
+    >>> import matplotlib
+    >>> with context():
+    ...     matplotlib.rcParams["axes.spines.top"]
+    False
+    """
+    import matplotlib.style
+
+    path = files("neuromod.core") / "neuromod.mplstyle"
+    return matplotlib.style.context(str(path))
+
+
+def figure(
+    n_rows: int = 1,
+    n_columns: int = 1,
+    size: tuple[float, float] | None = None,
+    **kwargs,
+) -> "tuple[Figure, Axes]":
+    """Make a figure in the library's style.
+
+    Parameters
+    ----------
+    n_rows, n_columns
+        Number of axes.
+    size
+        Width and height in inches; the style's own size if omitted.
+    **kwargs
+        Passed to ``matplotlib.pyplot.subplots``.
+
+    Returns
+    -------
+    Figure, Axes
+        As from ``matplotlib.pyplot.subplots``.
+    """
+    import matplotlib.pyplot as plt
+
+    with context():
+        return plt.subplots(n_rows, n_columns, figsize=size, **kwargs)
+
+
+def new_axes(ax: "Axes | None", figsize: tuple[float, float] | None = None) -> "Axes":
+    """Return ``ax``, or the axes of a new figure if it is None.
+
+    Parameters
+    ----------
+    ax
+        The axes that a user passed to a plot function.
+    figsize
+        Width and height of a new figure in inches.
+    """
+    return figure(size=figsize)[1] if ax is None else ax
+
+
+def styled(plot: Callable[P, R]) -> Callable[P, R]:
+    """Let a plot function with a keyword ``ax`` draw its own figures in the style."""
+
+    @wraps(plot)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        with context() if kwargs.get("ax") is None else nullcontext():
+            return plot(*args, **kwargs)
+
+    return drawn
+
+
+def state_colours(n_states: int) -> list[str]:
+    """Return one colour per state, the same for the same state in every figure.
+
+    Parameters
+    ----------
+    n_states
+        Number of states. Up to seven get the named colours of `PALETTE`; more are
+        spread over viridis, where the order is told by lightness.
+
+    Returns
+    -------
+    list of str
+        Hexadecimal colours.
+
+    Raises
+    ------
+    InvalidInputError
+        If ``n_states`` is no whole number >= 1.
+
+    Examples
+    --------
+    >>> state_colours(2)
+    ['#0072B2', '#D55E00']
+    """
+    n_states = require_integer(n_states, "n_states")
+    if n_states <= len(PALETTE):
+        return list(PALETTE[:n_states])
+    import matplotlib
+    from matplotlib.colors import to_hex
+
+    viridis = matplotlib.colormaps["viridis"]
+    # The last tenth is too pale on white paper.
+    return [to_hex(viridis(0.9 * i / (n_states - 1))) for i in range(n_states)]
