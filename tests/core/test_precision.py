@@ -95,7 +95,7 @@ def test_a_thread_started_inside_does_not_inherit_it():
 
 @pytest.mark.parametrize("wrong", ["double", 64, None, np.float64])
 def test_anything_else_is_refused(wrong):
-    with pytest.raises(InvalidInputError, match="precision: got .* 'float64'"):
+    with pytest.raises(InvalidInputError, match=r"precision: got .* 'float64'"):
         precision_context(wrong)
 
 
