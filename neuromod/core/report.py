@@ -6,12 +6,14 @@ one self-contained page. Families know nothing of HTML.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from neuromod.core.result import Result
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,26 @@ class Picture:
 
 @dataclass(frozen=True)
 class Section:
-    """One family's part of a report."""
+    """One family's part of a report.
+
+    Parameters
+    ----------
+    title
+        What it is about, in a few words.
+    question, answer
+        The question in a sentence, and what this run says; blank lines part
+        paragraphs.
+    pictures
+        The figures, in the order in which they are read.
+    numbers
+        What was measured, beside what it should be.
+    code
+        The lines of Python that do the same again.
+    seconds
+        How long it took (wall clock).
+    results
+        The fits behind it by name, for whoever renders the section to save.
+    """
 
     title: str
     question: str
@@ -62,4 +83,15 @@ class Section:
     pictures: Sequence[Picture] = ()
     numbers: Sequence[Number] = ()
     code: str = ""
-    seconds: float = field(default=float("nan"))
+    seconds: float = float("nan")
+    results: Mapping[str, Result] = field(default_factory=dict)
+
+    @property
+    def n_judged(self) -> int:
+        """Number of numbers that had an expectation to meet."""
+        return sum(number.met is not None for number in self.numbers)
+
+    @property
+    def n_met(self) -> int:
+        """Number of numbers that met their expectation."""
+        return sum(number.met is True for number in self.numbers)

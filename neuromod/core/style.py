@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import wraps
 from importlib.resources import files
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from neuromod.core.dimensions import require_integer
 
@@ -62,8 +62,8 @@ def figure(
     n_rows: int = 1,
     n_columns: int = 1,
     size: tuple[float, float] | None = None,
-    **kwargs,
-) -> "tuple[Figure, Axes]":
+    **kwargs: Any,
+) -> "tuple[Figure, Any]":
     """Make a figure in the library's style.
 
     Parameters
@@ -77,7 +77,7 @@ def figure(
 
     Returns
     -------
-    Figure, Axes
+    Figure, Axes or array of Axes
         As from ``matplotlib.pyplot.subplots``.
     """
     import matplotlib.pyplot as plt

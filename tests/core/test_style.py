@@ -109,8 +109,9 @@ def test_new_axes_keeps_the_axes_passed_in():
 
 
 def test_new_axes_makes_a_figure_of_the_asked_size():
-    ax = style.new_axes(None, (3, 2))
-    assert tuple(ax.figure.get_size_inches()) == (3, 2)
+    figure = style.new_axes(None, (3, 2)).get_figure(root=True)
+    assert figure is not None
+    assert tuple(figure.get_size_inches()) == (3, 2)
 
 
 @style.styled

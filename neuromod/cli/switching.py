@@ -1,0 +1,221 @@
+"""``neuromod switching``: brain states of a spike recording, from the shell.
+
+``fit`` reads a recording and saves a Result beside its figures and a report. The
+other commands apply a saved Result to the same or another recording of the same
+neurons. They are named after the verbs of `neuromod.switching`.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from neuromod.cli.output import Force, Out, prepare, save_figures, told
+from neuromod.cli.reading import Fitted, Recording, read, read_as_fitted, reading
+
+if TYPE_CHECKING:
+    from neuromod.core.result import Result
+
+RESULT, REPORT = "result.nc", "report.html"
+FIGURES = [
+    "states",
+    "states_close",
+    "connectivity",
+    "rates",
+    "transitions",
+    "dwell_times",
+    "convergence",
+]
+FILES = [REPORT, *(f"{name}.png" for name in FIGURES)]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Brain states and connectivity from spike trains (GLM-HMM).",
+)
+
+
+def _fitting(*names: str, text: str, **limits: Any) -> Any:
+    panel = "How the model is fitted"
+    return typer.Option(*names, help=text, rich_help_panel=panel, **limits)
+
+
+@app.command()
+@reading
+def fit(
+    file: Recording,
+    states: Annotated[
+        int,
+        typer.Option(
+            "--states", "-k", min=1, metavar="K", help="Number of hidden states."
+        ),
+    ],
+    how: dict[str, Any],
+    out: Out = Path("fits"),
+    force: Force = False,
+    seed: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Seed of the starting points.")
+    ] = 0,
+    bin_size: Annotated[
+        float, typer.Option(metavar="S", help="Width of a bin (s).")
+    ] = 0.02,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="UNIT", help="Unit to leave out; may be repeated."),
+    ] = None,
+    basis: Annotated[
+        str,
+        _fitting(metavar="NAME", text="exponential, raised_cosine or none."),
+    ] = "exponential",
+    observation: Annotated[
+        str,
+        _fitting(metavar="NAME", text="poisson or bernoulli."),
+    ] = "poisson",
+    link: Annotated[
+        str | None, _fitting(metavar="NAME", text="softplus, sigmoid or exp.")
+    ] = None,
+    ridge: Annotated[
+        float,
+        _fitting(metavar="X", text="Precision of the prior on the weights.", min=0),
+    ] = 1.0,
+    restarts: Annotated[
+        int, _fitting(metavar="N", text="Starting points; the best end is kept.", min=1)
+    ] = 4,
+    max_iterations: Annotated[
+        int, _fitting(metavar="N", text="Most iterations of each.", min=1)
+    ] = 200,
+    tolerance: Annotated[
+        float,
+        _fitting(metavar="X", text="Least gain per iteration (nats/bin)."),
+    ] = 1e-6,
+    precision: Annotated[
+        str, _fitting(metavar="NAME", text="float64 or float32.")
+    ] = "float64",
+) -> None:
+    """Fit hidden brain states to a recording: result, figures, report."""
+    from neuromod import switching as family
+
+    prepare(out, [RESULT, *FILES], force)
+    how = {"bin_size": bin_size, "exclude": exclude or [], **how}
+    spikes = read(file, **how)
+    result = family.fit(
+        spikes,
+        states,
+        seed=seed,
+        basis=None if basis == "none" else basis,
+        observation=observation,
+        link=link,
+        ridge=ridge,
+        n_restarts=restarts,
+        max_iterations=max_iterations,
+        tolerance=tolerance,
+        precision=precision,
+    )
+    typer.echo(result.summary())
+    told(result.save(out / RESULT))
+    _write_report(result, spikes, file, out, RESULT, how)
+
+
+@app.command()
+@reading
+def plot(
+    result: Fitted,
+    file: Recording,
+    how: dict[str, Any],
+    out: Out = Path("fits"),
+    force: Force = False,
+) -> None:
+    """Draw the figures and write the report of a saved fit again."""
+    prepare(out, FILES, force)
+    fitted, spikes = _apply_to(result, file, how)
+    how = {"bin_size": fitted.config["bin_size"], **how}
+    _write_report(fitted, spikes, file, out, str(result), how)
+
+
+@app.command()
+@reading
+def score(
+    result: Fitted,
+    file: Recording,
+    how: dict[str, Any],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of a table.")
+    ] = False,
+) -> None:
+    """Score a recording, best a held-out one, by its marginal likelihood."""
+    from neuromod import switching as family
+
+    fitted, spikes = _apply_to(result, file, how, quiet=as_json)
+    found = family.score(fitted, spikes)
+    numbers = {str(k): float(v) for k, v in found.data_vars.items() if v.ndim == 0}
+    if as_json:
+        typer.echo(json.dumps(numbers, indent=2))
+        return
+    for name, value in numbers.items():
+        typer.echo(f"{name:24} {value:14.6g} {found[name].attrs['units']}")
+
+
+def _per_bin(verb: str, text: str) -> None:
+    """Make the command of a verb that gives one value (or row) per bin."""
+
+    @reading
+    def command(
+        result: Fitted,
+        file: Recording,
+        how: dict[str, Any],
+        out: Annotated[
+            Path,
+            typer.Option(
+                "--out",
+                "-o",
+                metavar="FILE",
+                help="File to write: .nc (netCDF) or .csv.",
+            ),
+        ],
+        force: Force = False,
+    ) -> None:
+        from neuromod import switching as family
+        from neuromod.cli.tables import require_known_suffix, write
+
+        require_known_suffix(out)
+        prepare(out.parent, [out.name], force)
+        fitted, spikes = _apply_to(result, file, how)
+        told(write(getattr(family, verb)(fitted, spikes), out))
+
+    app.command(verb, help=text)(command)
+
+
+_per_bin("smooth", "Probability of each state given the whole recording.")
+_per_bin("filter", "Probability of each state given the spikes so far.")
+_per_bin("decode", "The most probable path of states (Viterbi).")
+_per_bin("predict", "Expected count of each bin given all spikes before it.")
+
+
+def _apply_to(
+    path: Path, file: Path, how: Mapping[str, Any], quiet: bool = False
+) -> tuple["Result", Any]:
+    import neuromod
+
+    fitted = neuromod.load(path)
+    return fitted, read_as_fitted(fitted, file, quiet=quiet, **how)
+
+
+def _write_report(
+    fitted: "Result",
+    spikes: Any,
+    file: Path,
+    out: Path,
+    result: str,
+    how: Mapping[str, Any],
+) -> None:
+    from neuromod.cli.report import render
+    from neuromod.cli.switching_section import code, draw, section
+
+    pictures = draw(fitted, spikes)
+    told(*save_figures(pictures, out))
+    part = section(fitted, spikes, pictures, code(result, file, how))
+    command = " ".join(["neuromod", *sys.argv[1:]])
+    made = {"command": command, "recording": file, "fit": fitted.provenance}
+    told(render([part], out / REPORT, f"Brain states of {file.name}", made))
