@@ -1,5 +1,6 @@
 """The folder that a command writes into, and what it puts there."""
 
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -53,12 +54,17 @@ def save_figures(pictures: Mapping[str, "Picture"], folder: Path) -> list[Path]:
     return paths
 
 
+def command_line() -> str:
+    """Return the command that was typed, ready to be typed again."""
+    return shlex.join(["neuromod", *sys.argv[1:]])
+
+
 def origin(started: "Start", **facts: object) -> dict[str, object]:
     """Say what made a page: the command, given facts, times, versions, machine."""
     from neuromod.core.info import info
 
     return {
-        "command": " ".join(["neuromod", *sys.argv[1:]]),
+        "command": command_line(),
         **facts,
         "started": started.moment.isoformat(timespec="seconds"),
         "wall_seconds": time.perf_counter() - started.wall_seconds,

@@ -6,14 +6,13 @@ neurons. They are named after the verbs of `neuromod.switching`.
 """
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neuromod.cli.output import Force, Out, prepare, save_figures, told
+from neuromod.cli.output import Force, Out, command_line, prepare, save_figures, told
 from neuromod.cli.reading import Fitted, Recording, read, read_as_fitted, reading
 
 if TYPE_CHECKING:
@@ -216,6 +215,5 @@ def _write_report(
     pictures = draw(fitted, spikes)
     told(*save_figures(pictures, out))
     part = section(fitted, spikes, pictures, code(result, file, how))
-    command = " ".join(["neuromod", *sys.argv[1:]])
-    made = {"command": command, "recording": file, "fit": fitted.provenance}
+    made = {"command": command_line(), "recording": file, **fitted.provenance}
     told(render([part], out / REPORT, f"Brain states of {file.name}", made))
