@@ -156,7 +156,7 @@ def _devices() -> dict[str, Any]:
         "backend": backend,
         "count": len(found),
         "kinds": sorted({device.device_kind for device in found}),
-        "default_precision": "float64" if jax.config.jax_enable_x64 else "float32",
+        "default_precision": str(jax.dtypes.canonicalize_dtype(float)),
     }
 
 

@@ -1,0 +1,360 @@
+"""How well a model predicts what it was not fitted to, and whether better than others.
+
+Three verbs, for any family: `cross_validate` fits on each fold's training pieces and
+scores the pieces held out, the model and its nulls on the same folds; `compare` puts
+scores side by side, paired by fold; `select` chooses among settings. A *null* is
+another way to fit, scored alike: fewer states, no couplings, the data circularly
+shifted. Higher scores are better.
+
+Settings chosen by their held-out score need a second, outer cross-validation to be
+judged fairly. That is the same verbs once more::
+
+    def fit(pieces, *, seed):
+        inner = blocked_folds(pieces, 4, gap=1.0, within="recording")
+        return select(fit_one, score, candidates, pieces, inner, seed=seed).result
+
+    cross_validate(fit, score, spikes, blocked_folds(spikes, 5, gap=1.0), seed=0)
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+from tqdm.auto import tqdm
+
+from neuromod.core.dimensions import require_integer
+from neuromod.core.errors import choice, invalid
+from neuromod.core.folds import Fold as Fold
+from neuromod.core.folds import blocked_folds as blocked_folds
+from neuromod.core.folds import leave_one_out as leave_one_out
+from neuromod.core.pieces import Data
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "Fold",
+    "Selection",
+    "blocked_folds",
+    "compare",
+    "cross_validate",
+    "leave_one_out",
+    "select",
+]
+
+MODEL = "model"
+
+Fit = Callable[..., Any]
+Score = Callable[[Any, list[Any]], Any]
+
+
+def cross_validate(
+    fit: Fit,
+    score: Score,
+    data: Data,
+    folds: Sequence[Fold],
+    *,
+    seed: int,
+    nulls: Mapping[str, Fit] | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Fit on the training pieces of each fold and score the pieces held out.
+
+    Parameters
+    ----------
+    fit
+        Called as ``fit(pieces, seed=...)`` with a list of contiguous pieces.
+    score
+        Called as ``score(fitted, pieces)`` with the pieces held out. Returns a
+        number, a mapping of names to numbers, or a Dataset, whose variables without
+        dimensions count. Per bin or per spike, so that folds weigh alike.
+    data
+        A recording in any ragged form.
+    folds
+        As from `blocked_folds` or `leave_one_out`.
+    seed
+        Seed; each fold fits with its own, derived from it, the nulls with the same.
+
+    Other Parameters
+    ----------------
+    nulls
+        Other ways to fit, by name; scored by the same ``score``.
+    progress
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Dataset
+        Every score (model, fold): ``model`` is "model" or the name of a null, and
+        ``n_train`` and ``n_test`` (fold) count bins.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no fold, a null is called "model", or ``score`` returns no number.
+
+    Examples
+    --------
+    >>> signal = xr.DataArray(np.arange(10.0) % 3, dims="time",
+    ...                       coords={"time": np.arange(10.0)})
+    >>> def fit(pieces, *, seed):
+    ...     return xr.concat(pieces, "time").mean().item()
+    >>> def score(mean, pieces):
+    ...     return -float(((xr.concat(pieces, "time") - mean) ** 2).mean())
+    >>> scores = cross_validate(
+    ...     fit, score, signal, blocked_folds(signal, 2), seed=0,
+    ...     nulls={"zero": lambda pieces, *, seed: 0.0}, progress=False,
+    ... )
+    >>> compare(scores)["mean"].round(3).to_dict()
+    {'model': -0.72, 'zero': -1.5}
+    """
+    seed = require_integer(seed, "seed", minimum=0)
+    if not len(folds):
+        raise invalid("folds", "no fold", "at least one", "Make them by blocked_folds.")
+    if MODEL in (nulls or {}):
+        raise invalid("nulls", f"a null called {MODEL!r}", "any other name")
+    fits = {MODEL: fit, **(nulls or {})}
+    rows: list[list[dict[str, float]]] = [[] for _ in fits]
+    n_fits = len(fits) * len(folds)
+    with tqdm(total=n_fits, desc="cross_validate", disable=not progress) as bar:
+        for fold, fold_seed in zip(folds, _seeds(seed, len(folds)), strict=True):
+            train, test = fold.cut(data)
+            for row, (name, fitting) in zip(rows, fits.items(), strict=True):
+                bar.set_postfix_str(f"fold {fold.label}, {name}")
+                found = score(fitting(train, seed=fold_seed), test)
+                row.append(_numbers(found, rows[0][0] if rows[0] else None))
+                bar.update()
+    return _dataset(rows, list(fits), folds, seed)
+
+
+def compare(
+    scores: xr.Dataset | Mapping[str, xr.Dataset],
+    *,
+    metric: str | None = None,
+    reference: str | None = None,
+) -> "pd.DataFrame":
+    """Put held-out scores side by side in one table, paired by fold.
+
+    Parameters
+    ----------
+    scores
+        What `cross_validate` returned, or several of these by name, on the same
+        folds; nulls then appear as "name: null".
+
+    Other Parameters
+    ----------------
+    metric
+        The score to compare; may be omitted if there is only one.
+    reference
+        The row that differences are taken from; the best by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per model, the best first: ``mean`` and ``standard_error`` over
+        folds, ``difference`` from the reference in the same folds with its
+        ``difference_standard_error``, and ``n_folds``.
+
+    Raises
+    ------
+    InvalidInputError
+        If the folds differ or are fewer than two, a score is not finite, or a name
+        is unknown.
+
+    Notes
+    -----
+    The training data of different folds overlap, so the standard errors are somewhat
+    too small (Bengio & Grandvalet (2004), J. Mach. Learn. Res. 5).
+    """
+    import pandas as pd
+
+    named = {MODEL: scores} if isinstance(scores, xr.Dataset) else dict(scores)
+    _require_same_folds(named)
+    rows = {
+        _row_name(name, str(model), alone=isinstance(scores, xr.Dataset)): row
+        for name, dataset in named.items()
+        for model, row in _rows(dataset, metric, name)
+    }
+    best = max(rows, key=lambda name: rows[name].mean())
+    baseline = rows[best if reference is None else choice("reference", reference, rows)]
+    table = {
+        name: {
+            "mean": row.mean(),
+            "standard_error": _standard_error(row),
+            "difference": (row - baseline).mean(),
+            "difference_standard_error": _standard_error(row - baseline),
+            "n_folds": len(row),
+        }
+        for name, row in rows.items()
+    }
+    frame = pd.DataFrame.from_dict(table, orient="index")
+    frame = frame.astype({"n_folds": int}).rename_axis("model")
+    return frame.sort_values("mean", ascending=False, kind="stable")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The settings that predict best, and the fit of all data with them.
+
+    Parameters
+    ----------
+    name
+        The name of the chosen candidate.
+    settings
+        Its keyword arguments.
+    result
+        What ``fit`` returned for all of the data with these settings.
+    table
+        Every candidate's held-out score, as from `compare`.
+    """
+
+    name: str
+    settings: Mapping[str, Any]
+    result: Any
+    table: "pd.DataFrame"
+
+
+def select(
+    fit: Fit,
+    score: Score,
+    candidates: Mapping[str, Mapping[str, Any]],
+    data: Data,
+    folds: Sequence[Fold],
+    *,
+    seed: int,
+    metric: str | None = None,
+    progress: bool = True,
+) -> Selection:
+    """Choose the settings with the best mean held-out score, and fit with them.
+
+    Parameters
+    ----------
+    fit
+        Called as ``fit(pieces, seed=..., **candidate)``.
+    score, data, folds, seed, progress
+        As in `cross_validate`.
+    candidates
+        Keyword arguments of ``fit``, by name of the candidate.
+    metric
+        The score that decides; may be omitted if there is only one.
+
+    Returns
+    -------
+    Selection
+        The choice (the first of equals), its fit, and the table of all.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is no candidate, or as in `compare`.
+    """
+    if not candidates:
+        raise invalid("candidates", "none", "at least one set of keyword arguments")
+    scores = {
+        name: cross_validate(
+            partial(fit, **settings), score, data, folds, seed=seed, progress=progress
+        )
+        for name, settings in candidates.items()
+    }
+    table = compare(scores, metric=metric)
+    name = str(table.index[0])
+    result = fit(data, seed=seed, **candidates[name])
+    return Selection(name, candidates[name], result, table)
+
+
+def _seeds(seed: int, n_folds: int) -> list[int]:
+    """Derive a seed for each fold; they fit in 31 bits."""
+    states = np.random.SeedSequence(seed).generate_state(n_folds)
+    return [int(state) >> 1 for state in states]
+
+
+def _numbers(found: Any, before: dict[str, float] | None) -> dict[str, float]:
+    """Return the scores by name, the same names every time."""
+    if isinstance(found, xr.Dataset):
+        found = {str(k): v.item() for k, v in found.data_vars.items() if v.ndim == 0}
+    elif not isinstance(found, Mapping):
+        found = {"score": found}
+    try:
+        numbers = {str(name): float(value) for name, value in found.items()}
+    except (TypeError, ValueError):
+        numbers = {}
+    if not numbers or (before is not None and numbers.keys() != before.keys()):
+        expected = "a number, or numbers by name"
+        if before is not None:
+            expected = f"numbers called {list(before)}, as for the first fold"
+        raise invalid("score", f"a function that returned {found!r:.200}", expected)
+    return numbers
+
+
+def _dataset(
+    rows: list[list[dict[str, float]]],
+    models: list[str],
+    folds: Sequence[Fold],
+    seed: int,
+) -> xr.Dataset:
+    values = {
+        name: (("model", "fold"), [[numbers[name] for numbers in row] for row in rows])
+        for name in rows[0][0]
+    }
+    coords = {
+        "model": models,
+        "fold": [fold.label for fold in folds],
+        "n_train": ("fold", [fold.n_train for fold in folds]),
+        "n_test": ("fold", [fold.n_test for fold in folds]),
+    }
+    return xr.Dataset(values, coords, {"seed": seed})
+
+
+def _row_name(name: str, model: str, alone: bool) -> str:
+    if alone:
+        return model
+    return name if model == MODEL else f"{name}: {model}"
+
+
+def _rows(
+    dataset: xr.Dataset, metric: str | None, name: str
+) -> list[tuple[str, np.ndarray]]:
+    """Return the scores (fold,) of each model, all finite."""
+    known = [str(k) for k in dataset.data_vars]
+    if metric is None and len(known) > 1:
+        remedy = f"One of {known}."
+        raise invalid("metric", None, "the name of the score to compare", remedy)
+    scores = dataset[known[0] if metric is None else choice("metric", metric, known)]
+    scores = scores.transpose("model", "fold")
+    for row in scores:
+        for fold, value in zip(row["fold"].values, row.values, strict=True):
+            if not np.isfinite(value):
+                raise invalid(
+                    "scores",
+                    f"a {scores.name} of {value} in fold {str(fold)!r} of {name!r} "
+                    f"({row['model'].item()})",
+                    "finite scores",
+                    "Compare another metric, or leave that model or fold out.",
+                )
+    return [(row["model"].item(), row.values) for row in scores]
+
+
+def _require_same_folds(named: Mapping[str, xr.Dataset]) -> None:
+    if not named:
+        raise invalid("scores", "nothing", "at least one Dataset of cross_validate")
+    first_name, first = next(iter(named.items()))
+    for name, dataset in named.items():
+        same = all(
+            np.array_equal(dataset[key], first[key]) for key in ("fold", "n_test")
+        )
+        if not same:
+            raise invalid(
+                "scores",
+                f"other folds for {name!r} than for {first_name!r}",
+                "scores on the same folds, so that they can be paired",
+                "Pass the same `folds` to every cross_validate.",
+            )
+    if first.sizes["fold"] < 2:
+        raise invalid("scores", "a single fold", "at least two folds")
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(np.std(values, ddof=1) / np.sqrt(len(values)))
