@@ -1,4 +1,45 @@
-"""Recurrences as pure functions on pytrees: the ground every model stands on."""
+"""Recurrences as pure functions on pytrees: the ground every model stands on.
+
+`scan` is the loop over time that all models run in. The ``hmm_`` functions are the
+exact inference of hidden Markov models. Nothing here knows a model's name, reads a file
+or needs more than JAX; every function can be jitted, differentiated and vmapped, takes
+masks for ragged sequences, and streams: what it returns at the end of one chunk goes
+into the next.
+"""
 
 if __name__ == "kernels":
     raise ImportError("this package is imported as neuromod.kernels")
+
+from neuromod.kernels.hmm import HMMFilter as HMMFilter
+from neuromod.kernels.hmm import HMMFixedLagSmoother as HMMFixedLagSmoother
+from neuromod.kernels.hmm import HMMSmoother as HMMSmoother
+from neuromod.kernels.hmm import HMMStep as HMMStep
+from neuromod.kernels.hmm import hmm_filter as hmm_filter
+from neuromod.kernels.hmm import hmm_fixed_lag_smoother as hmm_fixed_lag_smoother
+from neuromod.kernels.hmm import hmm_smoother as hmm_smoother
+from neuromod.kernels.hmm import hmm_step as hmm_step
+from neuromod.kernels.hmm_likelihood import (
+    hmm_log_likelihood as hmm_log_likelihood,
+)
+from neuromod.kernels.hmm_paths import HMMViterbi as HMMViterbi
+from neuromod.kernels.hmm_paths import hmm_sample as hmm_sample
+from neuromod.kernels.hmm_paths import hmm_viterbi as hmm_viterbi
+from neuromod.kernels.scan import make_stepper as make_stepper
+from neuromod.kernels.scan import scan as scan
+
+__all__ = [
+    "HMMFilter",
+    "HMMFixedLagSmoother",
+    "HMMSmoother",
+    "HMMStep",
+    "HMMViterbi",
+    "hmm_filter",
+    "hmm_fixed_lag_smoother",
+    "hmm_log_likelihood",
+    "hmm_sample",
+    "hmm_smoother",
+    "hmm_step",
+    "hmm_viterbi",
+    "make_stepper",
+    "scan",
+]

@@ -1,0 +1,275 @@
+"""The two messages of a hidden Markov model, computed so that they stay finite.
+
+The equations stand in `neuromod.kernels.hmm`; this module has the arithmetic.
+
+Evidence from a thousand neurons has log-likelihoods near -1e5, far below what ``exp``
+can represent, so a *shift* is taken off first: the largest log-likelihood of the bin,
+among the states that can be reached. (Among all of them, an impossible state with the
+best evidence would turn the weights of all others into 0.) The normaliser of the bin
+is then ``scale * exp(shift)`` with a scale that is never 0::
+
+    shift_t    = max_i { l_ti : predicted_ti > 0 }
+    scale_t    = sum_i predicted_ti exp(l_ti - shift_t)
+    filtered_t = predicted_t exp(l_t - shift_t) / scale_t
+
+A state that cannot be reached can have any evidence, and its backward message, which
+nothing normalises, can grow without bound. Both are cut at the largest number: the
+posterior is 0 there whatever they are, while the derivative with respect to a
+transition probability that happens to be 0 needs their values where they are moderate.
+
+Shifts and log scales are summed apart and in pairs, so that the log-likelihood of a
+long recording keeps the relative precision of its parts in float32.
+
+Only what carries from bin to bin is computed in the loops, and as elementwise products
+and sums: XLA's CPU backend fuses those into one kernel, but not a matrix product.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+from neuromod.kernels.scan import scan
+
+Initial = Float[Array, " state"]
+Transition = Float[Array, "state state_to"] | Float[Array, "pair state state_to"]
+LogLikelihoods = Float[Array, "time state"]
+Flags = Bool[Array, " time"] | None
+Length = Int[Array, ""] | int | None
+
+
+class Chain(NamedTuple):
+    """The data of one call: checked, with 0 for the evidence that is missing."""
+
+    initial: Array
+    transition: Array
+    evidence: Array
+    valid: Array | None
+    reset: Array | None
+
+
+class Forward(NamedTuple):
+    """The forward pass: (time, state), (time) and (time)."""
+
+    filtered: Array
+    shift: Array
+    scale: Array
+
+
+class Backward(NamedTuple):
+    """The backward pass: the smoothed posterior and u, both (time, state)."""
+
+    smoothed: Array
+    future: Array
+
+
+def read(
+    initial: Initial,
+    transition: Transition,
+    log_likelihoods: LogLikelihoods,
+    observed: Flags,
+    reset: Flags,
+    length: Length,
+) -> Chain:
+    """Check the shapes and take out the evidence of bins that give none."""
+    _check(initial, transition, log_likelihoods, observed, reset)
+    n_bins = log_likelihoods.shape[0]
+    valid = None if length is None else jnp.arange(n_bins) < length
+    for used in (observed, valid):
+        if used is not None:
+            log_likelihoods = jnp.where(used[:, None], log_likelihoods, 0.0)
+    return Chain(initial, transition, log_likelihoods, valid, reset)
+
+
+def _check(initial, transition, log_likelihoods, observed, reset) -> None:
+    if log_likelihoods.ndim != 2 or log_likelihoods.shape[0] == 0:
+        raise ValueError(
+            f"log_likelihoods: got shape {log_likelihoods.shape}, expected (time, "
+            "state) with at least one bin. Use jax.vmap for several sequences."
+        )
+    n_bins, n_states = log_likelihoods.shape
+    square = (n_states, n_states)
+    varying = [(n_bins - 1, *square), (n_bins, *square)]
+    expected = {
+        "initial": (initial, [(n_states,)]),
+        "transition": (transition, [square, *varying]),
+        "observed": (observed, [(n_bins,)]),
+        "reset": (reset, [(n_bins,)]),
+    }
+    for argument, (array, shapes) in expected.items():
+        if array is not None and array.shape not in shapes:
+            raise ValueError(
+                f"{argument}: got shape {array.shape}, expected "
+                f"{' or '.join(map(str, shapes))} with log_likelihoods of shape "
+                f"{log_likelihoods.shape}."
+            )
+
+
+def advance(
+    predicted: Array, transition: Array, evidence: Array
+) -> tuple[Array, Forward]:
+    """Weigh a prediction by the evidence of its bin, and predict the next bin."""
+    reachable = jnp.where(predicted > 0, evidence, -jnp.inf)
+    shift = lax.stop_gradient(jnp.max(reachable))  # it cancels from every result
+    weights = predicted * _likelihood(evidence, shift)
+    scale = jnp.sum(weights)
+    filtered = weights / scale
+    predicted_next = jnp.sum(filtered[:, None] * transition, axis=0)
+    return predicted_next, Forward(filtered, shift, scale)
+
+
+def _likelihood(evidence: Array, shift: Array) -> Array:
+    """Return exp(evidence - shift), or 1 where the bin is impossible (shift -inf)."""
+    possible = shift > -jnp.inf
+    difference = evidence - jnp.where(possible, shift, 0.0)
+    # where, not minimum: at a tie minimum halves the gradient, and the best state ties.
+    largest = math.log(jnp.finfo(evidence.dtype).max) - 1
+    difference = jnp.where(difference > largest, largest, difference)
+    return jnp.where(possible, jnp.exp(difference), 1.0)
+
+
+def run_forward(
+    chain: Chain, predicted: Array | None = None
+) -> tuple[Array, Forward]:
+    """Return the prediction after the last bin, and the forward pass."""
+
+    def step(predicted, inputs):
+        evidence, own = inputs
+        return advance(predicted, chain.transition if own is None else own, evidence)
+
+    inputs = (chain.evidence, outgoing(chain.transition, len(chain.evidence)))
+    return scan(
+        step,
+        chain.initial if predicted is None else predicted,
+        inputs,
+        mask=chain.valid,
+        reset=chain.reset,
+        initial=chain.initial,
+        checkpoint=None,
+    )
+
+
+def log_normalisers(forward: Forward, valid: Array | None = None) -> Array:
+    """Return log p(y_t | y_0..t-1)."""
+    return forward.shift + _log_scale(forward, valid)
+
+
+def log_likelihood(forward: Forward, valid: Array | None = None) -> Array:
+    """Return log p(y), the sum of the log normalisers."""
+    return sum_pairwise(forward.shift) + sum_pairwise(_log_scale(forward, valid))
+
+
+def _log_scale(forward: Forward, valid: Array | None) -> Array:
+    return jnp.log(fill(forward.scale, valid))
+
+
+def fill(scale: Array, valid: Array | None) -> Array:
+    """Put 1, which weighs nothing, for the 0 that padding holds."""
+    return scale if valid is None else jnp.where(valid, scale, 1.0)
+
+
+def sum_pairwise(values: Float[Array, " time"]) -> Float[Array, ""]:
+    """Sum in pairs, then pairs of pairs: the error grows with the log of the length."""
+    while len(values) > 1:
+        half = (len(values) + 1) // 2
+        values = values[:half] + jnp.pad(values[half:], (0, len(values) % 2))
+    return values[0]
+
+
+def run_backward(chain: Chain, forward: Forward) -> Backward:
+    """Return the smoothed posterior and the weights of the future."""
+
+    def step(message, inputs):
+        filtered, weight, own = inputs
+        transition = chain.transition if own is None else own
+        future = jnp.minimum(weight * message, largest)
+        joint = filtered * message
+        total = jnp.sum(joint)  # 1 but for rounding
+        before = jnp.sum(transition * future[None, :], axis=1)
+        outputs = Backward(joint / total, jnp.minimum(future / total, largest))
+        return jnp.minimum(before, largest), outputs
+
+    largest = jnp.finfo(chain.evidence.dtype).max
+    inputs = (
+        forward.filtered,
+        future_weights(chain, forward),
+        incoming(chain.transition, len(chain.evidence)),
+    )
+    _, backward = scan(
+        step,
+        jnp.ones_like(chain.initial),
+        inputs,
+        mask=chain.valid,
+        reset=sequence_ends(chain),
+        reverse=True,
+        checkpoint=None,
+    )
+    return backward
+
+
+def run_backward_lagged(chain: Chain, forward: Forward, lag: int) -> Array:
+    """Return the backward messages (time, state) that reach ``lag`` bins ahead."""
+    weights = future_weights(chain, forward)
+    n_bins = len(weights)
+    own = incoming(chain.transition, n_bins)
+    transition = chain.transition[None] if own is None else own
+    last = jnp.zeros(n_bins, bool).at[-1].set(True)
+    if chain.reset is not None:
+        last |= sequence_ends(chain)
+    if chain.valid is not None:
+        last |= ~jnp.roll(chain.valid, -1)
+    largest = jnp.finfo(weights.dtype).max
+
+    def step(_, message):
+        future = jnp.minimum(weights * message, largest)
+        before = jnp.sum(transition * future[:, None, :], axis=2)
+        before = jnp.minimum(jnp.roll(before, -1, axis=0), largest)
+        return jnp.where(last[:, None], 1.0, before)
+
+    return lax.fori_loop(0, lag, step, jnp.ones_like(weights))
+
+
+def future_weights(chain: Chain, forward: Forward) -> Array:
+    """Return exp(l_t) / c_t, which the backward message is multiplied with."""
+    likelihood = _likelihood(chain.evidence, forward.shift[:, None])
+    weights = likelihood / fill(forward.scale, chain.valid)[:, None]
+    return jnp.minimum(weights, jnp.finfo(weights.dtype).max)
+
+
+def sequence_ends(chain: Chain) -> Array | None:
+    """Tell at which bins a sequence ends because the next bin starts another."""
+    if chain.reset is None:
+        return None
+    return jnp.concatenate([chain.reset[1:], jnp.ones(1, bool)])
+
+
+def outgoing(transition: Array, n_bins: int) -> Array | None:
+    """Return the transition out of each bin, zeros if unknown; None if constant."""
+    if transition.ndim == 2:
+        return None
+    return jnp.pad(transition, ((0, n_bins - len(transition)), (0, 0), (0, 0)))
+
+
+def incoming(transition: Array, n_bins: int) -> Array | None:
+    """Return the transition into each bin, zeros for the first; None if constant."""
+    if transition.ndim == 2:
+        return None
+    return jnp.pad(transition[: n_bins - 1], ((1, 0), (0, 0), (0, 0)))
+
+
+def pair_weights(
+    chain: Chain, forward: Forward, backward: Backward, *, summed: bool
+) -> Array:
+    """Return ``filtered_ti u_{t+1,j}`` for each pair of bins, or their sum.
+
+    Times A it is the posterior of the pair; as it stands, the derivative of log p(y)
+    with respect to A, also where A is 0.
+    """
+    before, after = forward.filtered[:-1], backward.future[1:]
+    if chain.reset is not None:
+        before = jnp.where(chain.reset[1:, None], 0.0, before)
+    form = "ti,tj->ij" if summed else "ti,tj->tij"
+    weights = jnp.einsum(form, before, after, precision=lax.Precision.HIGHEST)
+    return jnp.minimum(weights, jnp.finfo(weights.dtype).max)

@@ -1,0 +1,118 @@
+"""Hidden Markov models by enumerating every path, in plain float64 numpy."""
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+
+@dataclass
+class Enumerated:
+    """What an enumeration gives; names as in neuromod.kernels, padding is 0."""
+
+    log_likelihood: float
+    log_normalisers: np.ndarray
+    filtered: np.ndarray
+    smoothed: np.ndarray
+    transition_posteriors: np.ndarray
+    path: np.ndarray
+    log_joint: float
+    probability_of_path: dict[tuple[int, ...], float]
+
+
+def enumerate_paths(
+    initial,
+    transition,
+    log_likelihoods,
+    observed=None,
+    reset=None,
+    length=None,
+    lag=None,
+) -> Enumerated:
+    """Compute every posterior from the joint probabilities of all paths.
+
+    With ``lag``, ``smoothed`` at bin t uses the evidence up to bin t + lag only.
+    """
+    n_bins, n_states = log_likelihoods.shape
+    length = n_bins if length is None else int(length)
+    observed = np.ones(n_bins, bool) if observed is None else np.asarray(observed)
+    reset = np.zeros(n_bins, bool) if reset is None else np.asarray(reset).copy()
+    reset[0] = True
+    transition = np.asarray(transition, float)
+    if transition.ndim == 2:
+        transition = np.broadcast_to(transition, (n_bins, n_states, n_states))
+    evidence = np.where(observed[:, None], log_likelihoods, 0.0).astype(float)
+    paths = np.array(list(product(range(n_states), repeat=length)))
+    bins = np.arange(length)
+
+    prior = np.ones(len(paths))
+    for t in bins:
+        prior = prior * (
+            np.asarray(initial, float)[paths[:, t]]
+            if reset[t]
+            else transition[t - 1][paths[:, t - 1], paths[:, t]]
+        )
+    per_bin = evidence[bins, paths]  # (path, time)
+
+    def weights(until):
+        """Return log sum and probabilities of the paths given bins before until."""
+        with np.errstate(divide="ignore"):
+            log = np.log(prior) + per_bin[:, :until].sum(axis=1)
+        largest = log.max()
+        w = np.exp(log - largest)
+        return largest + np.log(w.sum()), w / w.sum()
+
+    def marginal(probability, t):
+        return np.bincount(paths[:, t], probability, n_states)
+
+    totals = np.array([weights(t)[0] for t in range(length + 1)])
+    everything, posterior = weights(length)
+    filtered = np.zeros((n_bins, n_states))
+    smoothed = np.zeros((n_bins, n_states))
+    pairs = np.zeros((n_bins - 1, n_states, n_states))
+    log_normalisers = np.zeros(n_bins)
+    # Before any evidence the prior sums to 1 only if transition's rows do.
+    log_normalisers[:length] = np.diff(totals)
+    for t in bins:
+        filtered[t] = marginal(weights(t + 1)[1], t)
+        until = length if lag is None else min(t + 1 + lag, length)
+        smoothed[t] = marginal(weights(until)[1], t)
+        if t and not reset[t]:
+            np.add.at(pairs[t - 1], (paths[:, t - 1], paths[:, t]), posterior)
+    best = int(np.argmax(posterior))
+    path = np.zeros(n_bins, int)
+    path[:length] = paths[best]
+    with np.errstate(divide="ignore"):
+        log_joint = float(np.log(prior[best]) + per_bin[best].sum())
+    chances = {
+        tuple(int(s) for s in p): float(w)
+        for p, w in zip(paths, posterior, strict=True)
+    }
+    return Enumerated(
+        float(everything),
+        log_normalisers,
+        filtered,
+        smoothed,
+        pairs,
+        path,
+        log_joint,
+        chances,
+    )
+
+
+def random_chain(seed, n_bins, n_states, *, varying=False, zeros=False, spread=2.0):
+    """Draw (initial, transition, log_likelihoods), with zeros on request.
+
+    The zeros leave a ring: from state i only to i and i + 1, starting in state 0.
+    """
+    rng = np.random.default_rng(seed)
+    shape = (n_bins - 1, n_states) if varying else (n_states,)
+    transition = rng.dirichlet(np.ones(n_states), size=shape)
+    initial = rng.dirichlet(np.ones(n_states))
+    if zeros:
+        ring = np.eye(n_states) + np.roll(np.eye(n_states), 1, axis=1)
+        transition = transition * (ring > 0)
+        transition = transition / transition.sum(axis=-1, keepdims=True)
+        initial = np.eye(n_states)[0]
+    log_likelihoods = spread * rng.normal(size=(n_bins, n_states)) - 3.0
+    return initial, transition, log_likelihoods
