@@ -1,0 +1,190 @@
+"""The array that models take: spike counts (time, neuron) with their bin size.
+
+Files may hold counts instead of spike times. They are held to the same rules as
+what `bin_spikes` makes: whole numbers, regular bins that are longer than nothing,
+labels that are all different, ``time`` at the centre of the bin.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from neuromod.core import dimensions
+from neuromod.core.errors import ShapeError, invalid
+from neuromod.core.sequences import BOUNDARIES
+from neuromod.io.reading import labelled
+
+TYPES = (np.uint8, np.uint16, np.int32)
+
+
+def smallest(values: np.ndarray) -> np.ndarray:
+    """Return whole numbers >= 0 in the smallest type that holds them."""
+    largest = int(values.max()) if values.size else 0
+    for dtype in TYPES:
+        if largest <= np.iinfo(dtype).max:
+            return values.astype(dtype, copy=False)
+    raise invalid("counts", f"a count of {largest}", f"at most {np.iinfo('i4').max}")
+
+
+def as_counts(
+    values: object,
+    *,
+    time: object = None,
+    labels: object = None,
+    bin_size: float | None = None,
+    boundaries: Mapping[str, np.ndarray] | None = None,
+    source: str = "",
+) -> xr.DataArray:
+    """Check counts that were binned elsewhere and give them their names.
+
+    Parameters
+    ----------
+    values : (time, neuron)
+        Spike counts.
+    time : (time,)
+        Centre of each bin (s); counted from 0 if omitted.
+    labels : (neuron,)
+        Labels of the units; 0, 1, ... if omitted.
+    bin_size
+        Width of a bin (s); may be omitted where ``time`` tells it.
+    boundaries
+        Labels (time,) of sessions or trials, by ``session`` or ``trial``.
+    source
+        Where the counts come from.
+
+    Raises
+    ------
+    InvalidInputError
+        If the counts are negative, fractional or NaN, the bins are irregular, or a
+        label occurs twice.
+    """
+    counts = np.asarray(values)
+    if counts.ndim != 2:
+        raise invalid(
+            "counts", f"shape {counts.shape}", "(time, neuron)", kind=ShapeError
+        )
+    if counts.dtype.kind not in "biuf":
+        raise invalid("counts", f"values of type {counts.dtype}", "spike counts")
+    dimensions.require_finite(counts, "counts")
+    dimensions.require_counts(counts, "counts")
+    if bin_size is not None:
+        bin_size = dimensions.require_positive(bin_size, "bin_size", "s")
+    if time is None and bin_size is None:
+        raise invalid("bin_size", "none", "the width of the bins (s)")
+    if time is None:
+        time = (np.arange(len(counts)) + 0.5) * (bin_size or 1.0)
+    labels = np.arange(counts.shape[1]) if labels is None else labels
+    array = xr.DataArray(
+        smallest(counts),
+        dims=("time", "neuron"),
+        coords={
+            "time": ("time", np.asarray(time, dtype=float)),
+            "neuron": ("neuron", labelled(np.asarray(labels), "neuron labels")),
+            **{k: ("time", v) for k, v in (boundaries or {}).items()},
+        },
+        name="spikes",
+    )
+    return described(array, _bin_size(array, bin_size), source)
+
+
+def checked(array: xr.DataArray, bin_size: float | None, source: str) -> xr.DataArray:
+    """Check a DataArray of counts, keeping its coordinates and attributes."""
+    array = dimensions.require_dims(array, ("time", "neuron"), "spikes")
+    boundary = {k: array[k].values for k in BOUNDARIES if _along_time(array, k)}
+    counts = as_counts(
+        array.values,
+        time=array["time"].values if "time" in array.coords else None,
+        labels=array["neuron"].values if "neuron" in array.coords else None,
+        bin_size=array.attrs.get("bin_size", bin_size),
+        boundaries=boundary,
+        source=source,
+    )
+    extra = {k: v for k, v in array.coords.items() if k not in counts.coords}
+    return counts.assign_coords(extra).assign_attrs({**counts.attrs, **array.attrs})
+
+
+def rebinned(counts: xr.DataArray, bin_size: float | None) -> xr.DataArray:
+    """Sum neighbouring bins into wider ones, within each session.
+
+    ``bin_size`` (s) must be a whole multiple of the bins that are there. The last
+    incomplete bin of each session is dropped.
+    """
+    present = counts.attrs["bin_size"]
+    wanted = present if bin_size is None else bin_size
+    dimensions.require_positive(wanted, "bin_size", "s")
+    factor = round(wanted / present)
+    if factor < 1 or abs(wanted / present - factor) > 1e-6 * factor:
+        raise invalid(
+            "bin_size",
+            f"{wanted} s for counts that were binned at {present:g} s",
+            f"a whole multiple of {present:g} s",
+            "Finer bins need the spike times: if the source holds them, "
+            "read_spike_trains(...).bin(...).",
+        )
+    if factor == 1:
+        return counts
+    parts = [_summed(part, factor) for part in _sessions(counts)]
+    whole_bins = [part for part in parts if part.sizes["time"]]
+    if not whole_bins:
+        raise invalid("bin_size", f"{wanted} s", "less than the recording is long")
+    result = xr.concat(whole_bins, dim="time", coords="minimal", compat="override")
+    n_outside = int(counts.sum(dtype=np.int64) - result.sum(dtype=np.int64))
+    return result.astype(smallest(result.values).dtype).assign_attrs(
+        counts.attrs | {"bin_size": wanted, "n_spikes_outside": n_outside}
+    )
+
+
+def described(array: xr.DataArray, bin_size: float, source: str) -> xr.DataArray:
+    """Give an array of counts its units and names."""
+    array["time"].attrs.update(units="s", long_name="bin centre")
+    array["neuron"].attrs.update(long_name="unit")
+    return array.assign_attrs(
+        units="spikes", long_name="spike count", bin_size=bin_size, source=source
+    )
+
+
+def _along_time(array: xr.DataArray, name: str) -> bool:
+    return name in array.coords and array[name].dims == ("time",)
+
+
+def _sessions(counts: xr.DataArray) -> list[xr.DataArray]:
+    labels = [
+        counts[k].values.astype(str) for k in BOUNDARIES if _along_time(counts, k)
+    ]
+    changes = np.zeros(max(counts.sizes["time"] - 1, 0), dtype=bool)
+    for values in labels:
+        changes |= values[1:] != values[:-1]
+    edges = [0, *(np.flatnonzero(changes) + 1), counts.sizes["time"]]
+    return [counts.isel(time=slice(a, b)) for a, b in pairwise(edges)]
+
+
+def _bin_size(array: xr.DataArray, bin_size: float | None) -> float:
+    """Return the width of the bins, having looked that time agrees with it."""
+    sizes = []
+    for part in _sessions(array):
+        time = dimensions.require_time(part, "spikes")
+        sizes.append(dimensions.bin_size(time, "spikes"))
+    spacing = next((size for size in sizes if np.isfinite(size)), bin_size)
+    width = spacing if bin_size is None else bin_size
+    if width is None:
+        raise invalid("bin_size", "a single bin", "its width (s)", "Say bin_size=.")
+    for size in sizes:
+        if np.isfinite(size) and abs(size - width) > 1e-3 * width:
+            raise invalid(
+                "time", f"steps of {size:.6g} s", f"the bin size of {width:.6g} s"
+            )
+    return float(width)
+
+
+def _summed(part: xr.DataArray, factor: int) -> xr.DataArray:
+    n_bins = part.sizes["time"] // factor
+    if not n_bins:
+        return part.isel(time=slice(0, 0))
+    others = [k for k in part.coords if k != "time" and "time" in part[k].dims]
+    wide: Any = part.drop_vars(others).astype(np.int64)
+    summed = wide.coarsen(time=factor, boundary="trim").sum()
+    first = part.isel(time=slice(0, n_bins * factor, factor))
+    return summed.assign_coords({k: ("time", first[k].values) for k in others})
