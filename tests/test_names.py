@@ -53,6 +53,7 @@ def test_each_rule_finds_what_it_forbids(source, message):
         "def fit(spikes, n_states, *, seed, bin_size, key): ...",
         "def _private(num_states): ...",
         "def resize(size, prize): ...",
+        "def f(log_likelihood): ...\ndef g(log_likelihoods): ...",
         "x = DataArray(y, dims=('time', 'neuron'))",
         "model.eval()",
     ],
