@@ -2,3 +2,21 @@
 
 if __name__ == "datasets":
     raise ImportError("this package is imported as neuromod.datasets")
+
+from neuromod.datasets.registry import describe as describe
+from neuromod.datasets.registry import load as load
+from neuromod.datasets.registry import names as list
+from neuromod.datasets.spikes import load_spikes as load_spikes
+from neuromod.datasets.store import fetch as fetch
+from neuromod.datasets.store import status as status
+from neuromod.datasets.switching import simulate_switching as simulate_switching
+
+__all__ = [
+    "describe",
+    "fetch",
+    "list",
+    "load",
+    "load_spikes",
+    "simulate_switching",
+    "status",
+]
