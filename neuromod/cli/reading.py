@@ -40,6 +40,7 @@ READING = {
     "stop": _option(float, "S", "Leave out what comes after (s)."),
     "sample_rate": _option(float, "HZ", "Rate of the clock, if times are samples."),
     "time_unit": _option(str, "UNIT", "Unit of the times: s, ms or us."),
+    "quality": _option(str, "NAME", "Units to keep by their sorting: good, mua, all."),
     "variable": _option(str, "NAME", "Variable of the file that holds the spikes."),
 }
 
@@ -78,23 +79,7 @@ def read(file: Path, *, quiet: bool = False, **how: Any) -> "xr.DataArray":
 def read_as_fitted(
     fitted: "Result", file: Path, *, quiet: bool = False, **how: Any
 ) -> "xr.DataArray":
-    """Read the neurons of a fit in its order and in bins of its width.
-
-    Raises
-    ------
-    InvalidInputError
-        If the recording lacks one of them.
-    """
-    from neuromod.core.errors import invalid
-
-    spikes = read(file, quiet=quiet, bin_size=fitted.config["bin_size"], **how)
-    neurons = fitted.data["parameters"]["neuron"].values
-    there = set(spikes["neuron"].values.tolist())
-    missing = [str(neuron) for neuron in neurons.tolist() if neuron not in there]
-    if missing:
-        raise invalid(
-            "FILE",
-            f"{str(file)!r} without the neuron(s) {', '.join(missing[:10])}",
-            "a recording of the neurons that were fitted",
-        )
-    return spikes.sel(neuron=neurons)
+    """Read the neurons of a fit, in its order and in bins of its width."""
+    neurons = fitted.data["parameters"]["neuron"].values.tolist()
+    bin_size = fitted.config["bin_size"]
+    return read(file, quiet=quiet, bin_size=bin_size, include=neurons, **how)

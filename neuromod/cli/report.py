@@ -40,7 +40,7 @@ def render(
     title
         The heading of the page.
     provenance
-        What made it, shown as a table at the end; nested mappings are flattened.
+        What made it, shown as a table at the end; mappings may be nested.
 
     Returns
     -------
@@ -273,20 +273,23 @@ def _provenance(provenance: Mapping[str, object]) -> Markup:
 
 
 def flatten(nested: Mapping[str, object], above: str = "") -> list[tuple[str, str]]:
-    """List the entries of nested mappings, each under the joined names above it.
+    """List entries for a table; a mapping of plain values becomes one entry.
 
     Examples
     --------
-    >>> flatten({"seed": 0, "versions": {"jax": "0.10.2"}})
-    [('seed', '0'), ('versions: jax', '0.10.2')]
+    >>> flatten({"seed": 0, "versions": {"jax": "0.10.2", "numpy": "2.4.6"}})
+    [('seed', '0'), ('versions', 'jax 0.10.2, numpy 2.4.6')]
     """
     entries: list[tuple[str, str]] = []
     for key, value in nested.items():
-        name = f"{above}: {key}" if above else str(key).replace("_", " ")
-        if isinstance(value, Mapping):
+        name = f"{above} {key}".strip().replace("_", " ")
+        if not isinstance(value, Mapping):
+            entries.append((name, _written(value)))
+        elif any(isinstance(inner, Mapping) for inner in value.values()):
             entries += flatten(value, name)
         else:
-            entries.append((name, _written(value)))
+            parts = [f"{k.replace('_', ' ')} {_written(v)}" for k, v in value.items()]
+            entries.append((name, ", ".join(parts) or "none"))
     return entries
 
 

@@ -14,20 +14,12 @@ import typer
 
 from neuromod.cli.output import Force, Out, command_line, prepare, save_figures, told
 from neuromod.cli.reading import Fitted, Recording, read, read_as_fitted, reading
+from neuromod.cli.switching_section import FIGURES
 
 if TYPE_CHECKING:
     from neuromod.core.result import Result
 
 RESULT, REPORT = "result.nc", "report.html"
-FIGURES = [
-    "states",
-    "states_close",
-    "connectivity",
-    "rates",
-    "transitions",
-    "dwell_times",
-    "convergence",
-]
 FILES = [REPORT, *(f"{name}.png" for name in FIGURES)]
 
 app = typer.Typer(
@@ -129,7 +121,8 @@ def plot(
     """Draw the figures and write the report of a saved fit again."""
     prepare(out, FILES, force)
     fitted, spikes = _apply_to(result, file, how)
-    how = {"bin_size": fitted.config["bin_size"], **how}
+    neurons = fitted.data["parameters"]["neuron"].values.tolist()
+    how = {"bin_size": fitted.config["bin_size"], "include": neurons, **how}
     _write_report(fitted, spikes, file, out, str(result), how)
 
 

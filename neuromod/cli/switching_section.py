@@ -11,6 +11,16 @@ if TYPE_CHECKING:
 
     from neuromod.core.result import Result
 
+# In the order in which the report shows them.
+FIGURES = [
+    "states",
+    "states_close",
+    "connectivity",
+    "rates",
+    "transitions",
+    "dwell_times",
+    "convergence",
+]
 CLOSE_BINS = 240
 
 
@@ -40,20 +50,21 @@ def section(
     visits = switching.dwell_times(
         switching.decode(fit, spikes), fit.config["bin_size"]
     )
-    converged = "had converged" if fit.config["converged"] else "had NOT converged"
+    ended = fit.data["history"].attrs
+    converged = "converged" if ended["converged"] else "stopped unconverged"
     return Section(
         title="States and couplings",
         question=(
-            f"Which {fit.config['n_states']} hidden states do the spikes of "
+            f"Which {fit.model.n_states} hidden states do the spikes of "
             f"{fit.model.n_neurons} neurons pass through, and how do the neurons act "
             "on one another in each?"
         ),
         answer=(
-            f"The most frequent state holds {100 * occupancy[0]:.0f} % of the bins, "
-            f"the rarest {100 * occupancy[-1]:.0f} %. Knowing states and couplings "
-            f"predicts these spikes by {gain:.3f} bits per spike better than "
+            f"{_shares(occupancy)}Knowing states and couplings predicts these spikes "
+            f"by {gain:.3f} bits per spike better than "
             "independent neurons at their mean rates. The best of "
-            f"{fit.config['n_restarts']} restarts {converged}.\n\n"
+            f"{fit.config['n_restarts']} restarts {converged} after "
+            f"{ended['n_iterations']} iterations.\n\n"
             "If these are the spikes that the model was fitted to, part of that gain "
             "is fitted noise: score a stretch that the fit has not seen "
             "(neuromod switching score)."
@@ -64,15 +75,19 @@ def section(
     )
 
 
+def _shares(occupancy: list[float]) -> str:
+    shares = [f"state {i} {100 * share:.0f} %" for i, share in enumerate(occupancy)]
+    return f"Of all bins, {', '.join(shares)}. " if len(shares) > 1 else ""
+
+
 def _numbers(
     fit: "Result", gain: float, occupancy: list[float], visits: Mapping[int, Any]
 ) -> list[Number]:
-    config = fit.config
-    total = config["log_likelihood"]
-    n_observed = config["n_bins"] - config["n_missing_bins"]
+    scores = fit.data.attrs
+    likelihood = scores["log_likelihood_per_bin"]
     numbers = [
-        Number("Bins fitted", config["n_bins"]),
-        Number("Log-likelihood of the fit", total / n_observed, unit="nats per bin"),
+        Number("Bins fitted", scores["n_bins"]),
+        Number("Log-likelihood of the fit", likelihood, unit="nats per bin"),
         Number("Gain over independent neurons", gain, unit="bits per spike"),
     ]
     for state, share in enumerate(occupancy):
@@ -103,7 +118,7 @@ def draw(fit: "Result", spikes: "xr.DataArray") -> dict[str, Picture]:
                     fit, spikes, start=start, stop=stop, ax=ax
                 ),
                 (7.2, 3.4),
-                f"The same from {start:.6g} to {stop:.6g} s.",
+                f"The same from {start:.1f} to {stop:.1f} s.",
                 "Raster of spikes over a short stretch with the inferred states.",
             ),
             "rates": _picture(
@@ -134,7 +149,7 @@ def draw(fit: "Result", spikes: "xr.DataArray") -> dict[str, Picture]:
         }
         if fit.model.n_lags:
             pictures["connectivity"] = _connectivity(fit)
-    return pictures
+    return {name: pictures[name] for name in FIGURES if name in pictures}
 
 
 def _picture(
@@ -187,7 +202,6 @@ import neuromod as nm
 
 fit = nm.load({result!r})
 spikes = nm.io.read_spikes({str(file)!r}{options})
-spikes = spikes.sel(neuron=fit.data["parameters"]["neuron"])
 nm.switching.smooth(fit, spikes)  # the probability of each state in each bin
 nm.switching.plot_states(fit, spikes)
 """

@@ -47,7 +47,17 @@ class Number:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure with its caption and the text that a screen reader speaks."""
+    """A figure with its caption and the text that a screen reader speaks.
+
+    Parameters
+    ----------
+    figure
+        The figure; wider than 7 inches it is shrunk to the width of the page.
+    caption
+        What it shows.
+    alternative
+        What is said in its place to those who cannot see it.
+    """
 
     figure: Figure
     caption: str

@@ -191,8 +191,19 @@ def test_no_text_can_become_markup(place):
 
 
 def test_provenance_may_be_nested():
-    entries = flatten({"python_version": "3.11", "versions": {"jax": "0.10.2"}})
-    assert entries == [("python version", "3.11"), ("versions: jax", "0.10.2")]
+    nested = {
+        "python_version": "3.11",
+        "versions": {"jax_lib": "0.10_2", "numpy": None},
+        "devices": {"cpu": {"count": 1}, "name": "x"},
+        "inputs": {},
+    }
+    assert flatten(nested) == [
+        ("python version", "3.11"),
+        ("versions", "jax lib 0.10_2, numpy none"),
+        ("devices cpu", "count 1"),
+        ("devices name", "x"),
+        ("inputs", "none"),
+    ]
 
 
 @pytest.mark.parametrize(
