@@ -130,9 +130,7 @@ def _likelihood(evidence: Array, shift: Array) -> Array:
     return jnp.where(possible, jnp.exp(difference), 1.0)
 
 
-def run_forward(
-    chain: Chain, predicted: Array | None = None
-) -> tuple[Array, Forward]:
+def run_forward(chain: Chain, predicted: Array | None = None) -> tuple[Array, Forward]:
     """Return the prediction after the last bin, and the forward pass."""
 
     def step(predicted, inputs):
@@ -270,6 +268,20 @@ def pair_weights(
     before, after = forward.filtered[:-1], backward.future[1:]
     if chain.reset is not None:
         before = jnp.where(chain.reset[1:, None], 0.0, before)
-    form = "ti,tj->ij" if summed else "ti,tj->tij"
-    weights = jnp.einsum(form, before, after, precision=lax.Precision.HIGHEST)
+    if summed:
+        weights = _sum_outer(before, after)
+    else:
+        weights = before[:, :, None] * after[:, None, :]
     return jnp.minimum(weights, jnp.finfo(weights.dtype).max)
+
+
+def _sum_outer(before: Array, after: Array) -> Array:
+    """Sum outer products over time, in blocks: one long sum drifts in float32."""
+    block = max(1, min(512, len(before)))
+    padding = ((0, -len(before) % block), (0, 0))
+    before, after = (
+        jnp.pad(x, padding).reshape(-1, block, x.shape[1]) for x in (before, after)
+    )
+    exact = lax.Precision.HIGHEST
+    parts = jnp.einsum("bti,btj->bij", before, after, precision=exact)
+    return jnp.sum(parts, axis=0)

@@ -116,3 +116,38 @@ def random_chain(seed, n_bins, n_states, *, varying=False, zeros=False, spread=2
         initial = np.eye(n_states)[0]
     log_likelihoods = spread * rng.normal(size=(n_bins, n_states)) - 3.0
     return initial, transition, log_likelihoods
+
+
+def log_space(initial, transition, log_likelihoods):
+    """Filter and smooth in log space by loops in extended precision.
+
+    Returns (log_likelihood, filtered, smoothed, transition_counts).
+    """
+    with np.errstate(divide="ignore"):
+        start, jump = np.log(np.longdouble(initial)), np.log(np.longdouble(transition))
+    evidence = np.longdouble(log_likelihoods)
+    n_bins, n_states = evidence.shape
+    forward = np.empty_like(evidence)
+    backward = np.zeros_like(evidence)
+    forward[0] = start + evidence[0]
+    for t in range(1, n_bins):
+        for j in range(n_states):
+            forward[t, j] = _log_sum(forward[t - 1] + jump[:, j]) + evidence[t, j]
+    for t in range(n_bins - 2, -1, -1):
+        for i in range(n_states):
+            backward[t, i] = _log_sum(jump[i] + evidence[t + 1] + backward[t + 1])
+    total = _log_sum(forward[-1])
+    counts = np.zeros((n_states, n_states))
+    for t in range(n_bins - 1):
+        after = evidence[t + 1] + backward[t + 1] - total
+        counts += np.exp(forward[t][:, None] + jump + after[None, :]).astype(float)
+    filtered = [np.exp(f - _log_sum(f)).astype(float) for f in forward]
+    smoothed = np.exp(forward + backward - total).astype(float)
+    return float(total), np.array(filtered), smoothed, counts
+
+
+def _log_sum(values):
+    largest = values.max()
+    if not np.isfinite(largest):
+        return largest
+    return largest + np.log(np.exp(values - largest).sum())
