@@ -149,10 +149,9 @@ def _require_one_shape(labelled: Mapping[Any, Tree]) -> None:
     for label, item in others:
         found = _shapes(item, label)
         if found != expected:
-            differing = [
-                k for k in {**expected, **found} if _differ(k, found, expected)
-            ]
-            path = differing[0]
+            known = {**expected, **found}
+            differing = [p for p in known if found.get(p) != expected.get(p)]
+            path = max(differing, key=bool)  # an array, rather than the structure
             raise invalid(
                 f"items[{label!r}]{path}",
                 found.get(path, "nothing"),
@@ -160,10 +159,6 @@ def _require_one_shape(labelled: Mapping[Any, Tree]) -> None:
                 "Pad or select to one shape, or use cohort.map for ragged items.",
                 ShapeError,
             )
-
-
-def _differ(path: str, found: Mapping[str, str], expected: Mapping[str, str]) -> bool:
-    return found.get(path) != expected.get(path)
 
 
 def _shapes(item: Tree, label: Any) -> dict[str, str]:
