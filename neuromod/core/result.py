@@ -21,7 +21,7 @@ from neuromod.core.errors import DataFormatError, choice, invalid
 if TYPE_CHECKING:
     import pandas as pd
 
-MODEL_GROUP = "model"
+MODEL_GROUP = "/model"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -86,10 +86,9 @@ class Result:
                 "a DataTree with arrays in groups",
                 "Name the groups: xarray.DataTree.from_dict({'latent': dataset}).",
             )
-        if MODEL_GROUP in self.data.children:
-            raise invalid(
-                "data", "a group called 'model'", "another name", "Rename it."
-            )
+        if MODEL_GROUP.strip("/") in self.data.children:
+            expected = "any other name: this group is the model's in a file"
+            raise invalid("data", "a group called 'model'", expected, "Rename it.")
         _require_plain(self.config, "config")
         _require_plain(self.provenance, "provenance")
         object.__setattr__(self, "model", jax.tree.map(_strictly_typed, self.model))
@@ -190,14 +189,17 @@ class Result:
         """
         n_seeds = None if self.seeds is None else len(self.seeds)
         model, arrays = models.take_apart(self.model, n_seeds)
-        tree = self.data.copy(deep=False)
-        tree[MODEL_GROUP] = xr.DataTree(arrays)
         notes = {
+            "name": self.data.name,
             "model": model,
             "config": plain.pack(self.config, "config"),
             "provenance": plain.pack(self.provenance, "provenance"),
         }
-        return storage.write(path, tree, notes)
+        groups = {
+            f"/{path}".removesuffix("."): node.to_dataset(inherit=False)
+            for path, node in self.data.subtree_with_keys
+        }
+        return storage.write(path, {**groups, MODEL_GROUP: arrays}, notes)
 
     def __repr__(self) -> str:
         return display.text(self)
@@ -248,12 +250,13 @@ def load(
     ...     load(path).config
     {'n_states': 2}
     """
-    tree, notes = storage.read(path)
+    groups, notes = storage.read(path)
     try:
-        arrays = tree[MODEL_GROUP].to_dataset()
+        arrays = groups.pop(MODEL_GROUP)
         model = models.rebuild(notes["model"], arrays, classes or {})
+        data = xr.DataTree.from_dict(groups, name=notes["name"])
         config, provenance = map(plain.unpack, (notes["config"], notes["provenance"]))
-        return Result(model, tree.drop_nodes(MODEL_GROUP), config, provenance)
+        return Result(model, data, config, provenance)
     except DataFormatError as error:
         raise DataFormatError(f"{os.fspath(path)}: {error}") from error
     except Exception as error:

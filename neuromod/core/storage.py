@@ -37,21 +37,26 @@ from neuromod.core.errors import DataFormatError, ShapeError, invalid
 
 MAX_GROUPS = 1_000
 MAX_ARRAYS = 10_000
-MAX_LEVELS = 32
+# Copying a tree of many levels takes xarray a time that doubles with each of them.
+MAX_LEVELS = 6
 ATTRIBUTE = "neuromod"
 
 
+Groups = Mapping[str, xr.Dataset]
+"""Datasets by the path of their node: "/" is the root, "/latent" below it."""
+
+
 def write(
-    path: str | os.PathLike[str], tree: xr.DataTree, notes: Mapping[str, Any]
+    path: str | os.PathLike[str], groups: Groups, notes: Mapping[str, Any]
 ) -> Path:
-    """Write a tree of arrays and packed plain values to one file, atomically.
+    """Write groups of arrays and packed plain values to one file, atomically.
 
     Parameters
     ----------
     path
         The file to write; one that is there is replaced.
-    tree
-        Groups of arrays; the root itself holds none.
+    groups
+        The arrays; the root has attributes at most.
     notes
         Values packed by `plain.pack`.
 
@@ -63,17 +68,19 @@ def write(
     Raises
     ------
     InvalidInputError
-        If something in the tree cannot be stored exactly; names it.
+        If something in the groups cannot be stored exactly; names it.
     """
-    groups, numbers = _encode(tree)
-    description = {**notes, "name": tree.name, "groups": groups}
-    netcdf = _netcdf(groups, numbers, plain.dumps(description))
-    _locate(netcdf, groups, numbers)
+    entries, numbers = _encode(groups)
+    description = {**notes, "groups": entries}
+    netcdf = _netcdf(entries, numbers, plain.dumps(description))
+    _locate(netcdf, entries, numbers)
     return write_sealed(path, netcdf, plain.dumps(description).encode("ascii"))
 
 
-def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
-    """Read the tree and the packed plain values of a file.
+def read(
+    path: str | os.PathLike[str],
+) -> tuple[dict[str, xr.Dataset], dict[str, Any]]:
+    """Read the groups of arrays and the packed plain values of a file.
 
     Raises
     ------
@@ -87,9 +94,7 @@ def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
     netcdf, text = read_sealed(path)
     try:
         notes = plain.loads(bytes(text))
-        tree = _decode(notes.pop("groups"), netcdf)
-        tree.name = notes.pop("name")
-        return tree, notes
+        return _decode(notes.pop("groups"), netcdf), notes
     # Whatever goes wrong in here, the description does not fit its arrays.
     except Exception as error:
         raise contradiction(path, error) from error
@@ -104,21 +109,19 @@ def contradiction(path: str | os.PathLike[str], error: Exception) -> DataFormatE
     )
 
 
-def _encode(tree: xr.DataTree) -> tuple[dict[str, Any], dict[str, Any]]:
+def _encode(groups: Groups) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the description of all groups, and the bare numbers of their arrays."""
-    groups: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     numbers: dict[str, dict[str, np.ndarray]] = {}
-    for path, node in tree.subtree_with_keys:
-        dataset = node.to_dataset(inherit=False)
-        if node is tree:
+    for path, dataset in groups.items():
+        if path == "/":
             _require_empty(dataset)
-            groups["/"], numbers["/"] = _encode_group(dataset, "data")
         else:
-            _require_group_name(path)
-            where = f"data[{path!r}]"
-            groups[f"/{path}"], numbers[f"/{path}"] = _encode_group(dataset, where)
-    _require_few(groups)
-    return groups, numbers
+            _require_group_name(path.removeprefix("/"))
+        where = "data" if path == "/" else f"data[{path.removeprefix('/')!r}]"
+        entries[path], numbers[path] = _encode_group(dataset, where)
+    _require_few(entries)
+    return entries, numbers
 
 
 def _encode_group(
@@ -265,7 +268,7 @@ def _require_same(netcdf: bytes, offset: int, numbers: np.ndarray, name: str) ->
         raise DataFormatError(f"the netCDF library changed the array {name!r}")
 
 
-def _decode(groups: Mapping[str, Any], netcdf: memoryview) -> xr.DataTree:
+def _decode(groups: Mapping[str, Any], netcdf: memoryview) -> dict[str, xr.Dataset]:
     _require_few(groups)
     if any(path.count("/") > MAX_LEVELS for path in groups):
         raise ValueError(f"groups nested deeper than {MAX_LEVELS} levels")
@@ -273,9 +276,7 @@ def _decode(groups: Mapping[str, Any], netcdf: memoryview) -> xr.DataTree:
     # Arrays that share bytes could claim far more memory than the file is long.
     if sum(map(arrays.n_bytes, entries)) > len(netcdf):
         raise ValueError("the arrays claim more bytes than there are")
-    return xr.DataTree.from_dict(
-        {path: _decode_group(group, netcdf) for path, group in groups.items()}
-    )
+    return {path: _decode_group(group, netcdf) for path, group in groups.items()}
 
 
 def _decode_group(group: Mapping[str, Any], netcdf: memoryview) -> xr.Dataset:
