@@ -61,7 +61,8 @@ class Fixture:
 
 def load(path: Path) -> Fixture:
     """Read every array of an ``.npz`` file; a damaged file raises."""
-    with np.load(path, allow_pickle=False) as stored:
+    # Opened here, because numpy leaves a damaged file open.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
         return Fixture(path.name, {key: stored[key] for key in stored.files})
 
 
