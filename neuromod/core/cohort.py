@@ -131,8 +131,9 @@ def map(
     ordered = {label: outcomes[label] for label in labelled}
     failed = {k: o for k, o in ordered.items() if isinstance(o, Failure)}
     if failed:
+        told = "; ".join(f"{label}: {failure}" for label, failure in failed.items())
         logging.getLogger("neuromod").warning(
-            "cohort.map: %d of %d items failed: %s", len(failed), len(ordered), failed
+            "cohort.map: %d of %d items failed: %s", len(failed), len(ordered), told
         )
     finished = {k: o for k, o in ordered.items() if isinstance(o, Finished)}
     return CohortResult(finished, failed, n_reused, dict(classes or {}))

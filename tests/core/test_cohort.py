@@ -113,7 +113,7 @@ def test_a_failure_stops_nothing_and_is_told(traces, caplog):
     assert (failure.kind, failure.message) == ("ValueError", "3 is odd")
     assert "in fail_on_odd" in failure.traceback
     assert str(failure) == "ValueError: 3 is odd"
-    assert "2 of 4 items failed" in caplog.text
+    assert "2 of 4 items failed: item1: ValueError: 1 is odd; item3" in caplog.text
     with pytest.raises(KeyError, match=r"item1.*ValueError: 1 is odd"):
         found["item1"]
     assert "item1" not in found
@@ -438,6 +438,23 @@ def test_an_executor_that_loses_an_item_has_failed_it(caplog):
     found = cohort.map(items.process_id, [0, 1, 2], executor=Lossy(), progress=False)
     assert list(found) == ["0", "2"]
     assert found.failed["1"].kind == "ZeroDivisionError"
+
+
+def test_a_dask_client(tmp_path, traces, caplog):
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None) as c,
+        distributed.Client(c) as client,
+    ):
+        found = cohort.map(
+            items.fail_on_odd,
+            jobs(traces, 3),
+            executor=client,
+            store=tmp_path / "s",
+            progress=False,
+        )
+    assert dict(found) == {"item0": 0.0, "item2": 2.0}
+    assert str(found.failed["item1"]) == "ValueError: 1 is odd"
 
 
 def test_functions_in_functions_run_in_threads(threads):
