@@ -11,7 +11,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent / "extensions"))
 # The kernels that run the code blocks draw in pages, not in windows.
 os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"
-os.environ["TQDM_DISABLE"] = "1"
 
 import neuromod
 
@@ -44,6 +43,7 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_execution_excludepatterns = ["tutorials/*"]
 nb_merge_streams = True
+nb_output_stderr = "remove"  # progress bars
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
