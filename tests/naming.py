@@ -180,20 +180,17 @@ def check_dimensions(path: str, tree: ast.AST, known: set[str]) -> Iterator[Prob
             continue
         literals = [k.value for k in node.keywords if k.arg in ("dim", "dims")]
         if _called(node).split(".")[-1] in ("Dataset", "assign", "assign_coords"):
-            literals += [e.elts[0] for e in ast.walk(node) if _is_labelled(e)]
+            inside = (e for e in ast.walk(node) if isinstance(e, ast.Tuple))
+            literals += [e.elts[0] for e in inside if _is_labelled(e)]
         for name in (n for literal in literals for n in _strings(literal)):
             if name not in known:
                 text = f"dimension {name!r} is not in neuromod.core.dimensions"
                 yield Problem(path, node.lineno, text)
 
 
-def _is_labelled(node: ast.AST) -> bool:
-    """Tell whether a node is (("time", "neuron"), values), as a Dataset takes it."""
-    return (
-        isinstance(node, ast.Tuple)
-        and len(node.elts) in (2, 3)
-        and isinstance(node.elts[0], ast.Tuple | ast.List)
-    )
+def _is_labelled(node: ast.Tuple) -> bool:
+    """Tell whether it is (("time", "neuron"), values), as a Dataset takes it."""
+    return len(node.elts) in (2, 3) and isinstance(node.elts[0], ast.Tuple | ast.List)
 
 
 def _strings(node: ast.AST) -> list[str]:
