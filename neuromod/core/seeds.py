@@ -72,12 +72,12 @@ def final_log_likelihood(data: xr.DataTree) -> np.ndarray:
 def _course(data: xr.DataTree) -> np.ndarray:
     """Return the log-likelihood as recorded: (seed, restart and so on, iteration)."""
     history = data.children.get("history", xr.DataTree()).to_dataset()
-    if "seed" not in history.get("log_likelihood", history).dims:
+    course = history.get("log_likelihood")
+    if course is None or "seed" not in course.dims:
         raise NotFittedError(
             "history: got no log_likelihood with the dimension seed, expected one to "
             "choose the best seed by. Choose one yourself: result.sel(seed=...)."
         )
-    course = history["log_likelihood"]
     if "iteration" not in course.dims:
         course = course.expand_dims("iteration")
     values = course.transpose("seed", ..., "iteration").to_numpy()

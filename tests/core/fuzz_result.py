@@ -97,7 +97,7 @@ def text_of_description(rng: random.Random, netcdf: bytes, description: bytes) -
     text = bytearray(description)
     for _ in range(rng.randint(1, 4)):
         start = rng.randrange(len(text))
-        piece = rng.choice([b"", b"[", b"{", b'"', b"9" * 30, b"NaN", b"\xff", b"null"])
+        piece = rng.choice([b"", b"[", b"{", b'"', b"NaN", b"\xff", b"null", *LONG])
         text[start : start + rng.choice([0, 1, 5, 50])] = piece
     return seal(netcdf, bytes(text))
 
@@ -144,6 +144,9 @@ KINDS: dict[str, Callable[[random.Random, bytes, bytes], bytes]] = {
     )
 }
 DAMAGE = ("cut_short", "bits_flipped")
+
+
+LONG = (b"9" * 5_000, b"[" * 100_000, b'{"a":' * 100_000, b'"' + b"a" * 10**6)
 
 
 def _scribbled(rng: random.Random, content: bytes) -> bytes:
@@ -244,8 +247,8 @@ def _many_values(rng, packed):
 
 def _nested_models(rng, packed):
     root = packed["model"]["root"]
-    for _ in range(rng.choice([10, 30, 1_000])):
-        fields = {"weight": root, "bias": {"$tuple": [root]} if _ < 3 else None}
+    for level in range(rng.choice([10, 30, 150])):
+        fields = {"weight": root, "bias": {"$tuple": [root]} if level < 3 else None}
         root = {"$model": {"class": "TinyLayer", "fields": fields}}
     packed["model"]["root"] = root
 
