@@ -80,6 +80,12 @@ def read_as_fitted(
     fitted: "Result", file: Path, *, quiet: bool = False, **how: Any
 ) -> "xr.DataArray":
     """Read the neurons of a fit, in its order and in bins of its width."""
-    neurons = fitted.data["parameters"]["neuron"].values.tolist()
-    bin_size = fitted.config["bin_size"]
-    return read(file, quiet=quiet, bin_size=bin_size, include=neurons, **how)
+    return read(file, quiet=quiet, **as_fitted(fitted), **how)
+
+
+def as_fitted(fitted: "Result") -> dict[str, Any]:
+    """Return the arguments of `neuromod.io.read_spikes` that a fit settles."""
+    import numpy as np
+
+    neurons = np.asarray(fitted.data["parameters"]["neuron"]).tolist()
+    return {"bin_size": fitted.config["bin_size"], "include": neurons}

@@ -234,8 +234,8 @@ def quantity(value: float | int | str, unit: str = "") -> str:
 
     Examples
     --------
-    >>> quantity(0.123456, "Hz")
-    '0.1235 Hz'
+    >>> print(quantity(0.123456, "Hz"))
+    0.1235 Hz
     """
     if isinstance(value, str):
         return value

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from neuromod.cli.output import Force, Out, command_line, prepare, save_figures, told
-from neuromod.cli.reading import Fitted, Recording, read, read_as_fitted, reading
+from neuromod.cli.reading import (
+    Fitted,
+    Recording,
+    as_fitted,
+    read,
+    read_as_fitted,
+    reading,
+)
 from neuromod.cli.switching_section import FIGURES
 
 if TYPE_CHECKING:
@@ -121,8 +128,7 @@ def plot(
     """Draw the figures and write the report of a saved fit again."""
     prepare(out, FILES, force)
     fitted, spikes = _apply_to(result, file, how)
-    neurons = fitted.data["parameters"]["neuron"].values.tolist()
-    how = {"bin_size": fitted.config["bin_size"], "include": neurons, **how}
+    how = {**as_fitted(fitted), **how}
     _write_report(fitted, spikes, file, out, str(result), how)
 
 
