@@ -36,7 +36,7 @@ def draw(fit: nm.Result, spikes: Any, truth: Any, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     found = nm.switching.decode(fit, spikes)
-    true_state = nm.switching.match_states(found, truth["state"])
+    true_state = nm.switching.match_states(found, truth["state_sequence"])
     with context():
         canvas = plt.figure(figsize=(9.0, 4.8), layout="constrained")
         rows = canvas.add_gridspec(3, 4, height_ratios=(0.06, 1, 0.9))
@@ -61,8 +61,8 @@ def ribbon(ax: "Axes", truth: Any, true_state: dict[int, int]) -> None:
     from matplotlib.colors import ListedColormap
 
     fitted_state = {true: fitted for fitted, true in true_state.items()}
-    n_bins = int((truth["state"]["time"].values < SECONDS).argmin())
-    states = [fitted_state[int(s)] for s in truth["state"].values[:n_bins]]
+    n_bins = int((truth["state_sequence"]["time"].values < SECONDS).argmin())
+    states = [fitted_state[int(s)] for s in truth["state_sequence"].values[:n_bins]]
     ax.imshow(
         np.array(states)[None],
         aspect="auto",

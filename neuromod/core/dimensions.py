@@ -23,6 +23,8 @@ DIMENSIONS: dict[str, str] = {
     "basis": "basis function of a filter",
     "state": "hidden discrete state",
     "state_to": "state after a transition",
+    "connection": "kind of coupling (inhibitory, none, excitatory)",
+    "shift": "circular shift of a null model",
     "unit": "hidden unit of a network",
     "cell": "place or head-direction cell",
     "space": "spatial axis (x, y)",

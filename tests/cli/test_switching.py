@@ -143,7 +143,7 @@ def test_nothing_is_replaced_without_force(fitted, recording):
     [
         ("smooth", ["state 0", "state 1"]),
         ("filter", ["state 0", "state 1"]),
-        ("decode", ["state"]),
+        ("decode", ["state_sequence"]),
         ("predict", [f"neuron {n}" for n in range(5)]),
     ],
 )

@@ -27,7 +27,7 @@ def test_schema(small):
     assert spikes["session"].dims == ("time",)
     truth = small["truth"]
     coupled = ("state", "neuron", "source_neuron")
-    assert truth["state"].dims == ("time",)
+    assert truth["state_sequence"].dims == ("time",)
     assert truth["adjacency"].dims == coupled
     assert truth["strength"].dims == coupled
     assert truth["weight"].dims == (*coupled, "basis")
@@ -71,8 +71,8 @@ def test_options_have_their_effect(small):
     )  # fmt: skip
     recording, truth = changed["recording"], changed["truth"]
     assert abs(truth["adjacency"]).mean() > 0.8
-    assert np.mean(np.diff(truth["state"]) != 0) > 0.8
-    assert np.mean(np.diff(small["truth"]["state"]) != 0) < 0.2
+    assert np.mean(np.diff(truth["state_sequence"]) != 0) > 0.8
+    assert np.mean(np.diff(small["truth"]["state_sequence"]) != 0) < 0.2
     assert truth["basis_function"].sizes["lag"] == 9
     assert recording["spikes"].attrs["bin_size"] == 0.1
     assert recording["time"][0] == pytest.approx(0.05)
@@ -82,7 +82,7 @@ def test_options_have_their_effect(small):
 def test_one_state_is_a_plain_glm():
     single = simulate(seed=0, n_states=1, n_neurons=2, n_sessions=1, n_steps=10)
     assert single["truth"]["transition_matrix"].values.tolist() == [[1]]
-    assert (single["truth"]["state"] == 0).all()
+    assert (single["truth"]["state_sequence"] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_statistics_are_those_of_the_paper(paper_sized):
     # Integral of log(1 + 3u) over (0, 1), and its supremum.
     assert strength.mean() == pytest.approx(4 / 3 * np.log(4) - 1, abs=0.02)
     assert 1.37 < strength.max() < np.log(4)
-    states = truth["state"].values.reshape(5, 2000)
+    states = truth["state_sequence"].values.reshape(5, 2000)
     assert stays(states) == pytest.approx(0.98, abs=0.005)
     assert len(set(states[:, 0])) > 1  # drawn from the initial distribution
 
@@ -138,7 +138,7 @@ def test_statistics_are_those_of_the_reference_simulation(paper_sized):
     none = (truth["adjacency"].values == 0).mean()
     assert none == pytest.approx((adjacency == 0).mean(), abs=0.04)
     assert truth["strength"].values.mean() == pytest.approx(strength.mean(), abs=0.03)
-    mine = truth["state"].values.reshape(5, 2000)
+    mine = truth["state_sequence"].values.reshape(5, 2000)
     assert stays(mine) == pytest.approx(stays(states), abs=0.005)
 
 

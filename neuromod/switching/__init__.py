@@ -1,0 +1,53 @@
+"""Switching GLMs: brain states and connectivity from spike trains."""
+
+from neuromod.switching.basis import exponential_basis as exponential_basis
+from neuromod.switching.basis import raised_cosine_basis as raised_cosine_basis
+from neuromod.switching.fit import fit as fit
+from neuromod.switching.metrics import ShiftTest as ShiftTest
+from neuromod.switching.metrics import adjusted_rand_index as adjusted_rand_index
+from neuromod.switching.metrics import circular_shift_test as circular_shift_test
+from neuromod.switching.metrics import dwell_times as dwell_times
+from neuromod.switching.metrics import match_states as match_states
+from neuromod.switching.metrics import occupancy as occupancy
+from neuromod.switching.metrics import state_accuracy as state_accuracy
+from neuromod.switching.model import SwitchingGLM as SwitchingGLM
+from neuromod.switching.plot import plot_connectivity as plot_connectivity
+from neuromod.switching.plot import plot_convergence as plot_convergence
+from neuromod.switching.plot import plot_dwell_times as plot_dwell_times
+from neuromod.switching.plot import plot_filters as plot_filters
+from neuromod.switching.plot import plot_rates as plot_rates
+from neuromod.switching.plot import plot_states as plot_states
+from neuromod.switching.plot import plot_transitions as plot_transitions
+from neuromod.switching.predict import decode as decode
+from neuromod.switching.predict import filter as filter
+from neuromod.switching.predict import predict as predict
+from neuromod.switching.predict import score as score
+from neuromod.switching.predict import smooth as smooth
+from neuromod.switching.simulate import simulate as simulate
+
+__all__ = [
+    "ShiftTest",
+    "SwitchingGLM",
+    "adjusted_rand_index",
+    "circular_shift_test",
+    "decode",
+    "dwell_times",
+    "exponential_basis",
+    "filter",
+    "fit",
+    "match_states",
+    "occupancy",
+    "plot_connectivity",
+    "plot_convergence",
+    "plot_dwell_times",
+    "plot_filters",
+    "plot_rates",
+    "plot_states",
+    "plot_transitions",
+    "predict",
+    "raised_cosine_basis",
+    "score",
+    "simulate",
+    "smooth",
+    "state_accuracy",
+]

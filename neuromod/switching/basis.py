@@ -1,0 +1,103 @@
+"""Basis functions over past bins: how a spike's influence fades with time.
+
+Each is an array of shape (basis, lag) whose first column is one bin back. Every
+basis function sums to one, so that a weight is the total effect of one spike.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from neuromod.core import dimensions
+from neuromod.core.errors import ShapeError, choice, invalid
+
+
+def exponential_basis(
+    n_lags: int = 5, time_constant: float = 1.0
+) -> Float[np.ndarray, "basis lag"]:
+    """Return one exponential decay.
+
+    Parameters
+    ----------
+    n_lags
+        Number of past bins.
+    time_constant
+        Number of bins after which the influence has fallen to 1/e.
+
+    Returns
+    -------
+    (basis, lag)
+        A single basis function that sums to one.
+
+    Raises
+    ------
+    InvalidInputError
+        If a number is not positive.
+
+    Examples
+    --------
+    >>> exponential_basis(3).round(3)
+    array([[0.665, 0.245, 0.09 ]])
+    """
+    n_lags = dimensions.require_integer(n_lags, "n_lags")
+    decay = dimensions.require_positive(time_constant, "time_constant", "bins")
+    influence = np.exp(-np.arange(n_lags) / decay)
+    return influence[None] / influence.sum()
+
+
+def raised_cosine_basis(
+    n_basis: int = 3, n_lags: int = 10
+) -> Float[np.ndarray, "basis lag"]:
+    """Return cosine bumps that widen with the lag (Pillow et al., 2008).
+
+    Parameters
+    ----------
+    n_basis
+        Number of bumps.
+    n_lags
+        Number of past bins; at least ``n_basis``.
+
+    Returns
+    -------
+    (basis, lag)
+        Bumps on a logarithmic lag axis; each sums to one.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are fewer lags than basis functions.
+
+    Examples
+    --------
+    >>> raised_cosine_basis(2, 6).round(2).shape
+    (2, 6)
+    """
+    n_basis = dimensions.require_integer(n_basis, "n_basis")
+    n_lags = dimensions.require_integer(n_lags, "n_lags", minimum=n_basis)
+    warped = np.log1p(np.arange(n_lags))
+    centres = np.linspace(0, warped[-1], n_basis)
+    width = max(centres[1] - centres[0], 1e-9) if n_basis > 1 else 1e9
+    phase = np.clip((warped - centres[:, None]) * np.pi / (2 * width), -np.pi, np.pi)
+    bumps = (1 + np.cos(phase)) / 2
+    return bumps / bumps.sum(axis=1, keepdims=True)
+
+
+BASES = {"exponential": exponential_basis, "raised_cosine": raised_cosine_basis}
+
+
+def resolve(basis: object) -> Float[np.ndarray, "basis lag"]:
+    """Turn what the user passed as ``basis`` into an array, or raise."""
+    if basis is None:
+        return np.zeros((0, 0))
+    if isinstance(basis, str):
+        return BASES[choice("basis", basis, BASES)]()
+    array = np.asarray(basis, dtype=float)
+    if array.ndim != 2 or 0 in array.shape:
+        raise invalid(
+            "basis",
+            f"shape {array.shape}",
+            "shape (basis, lag), the first lag one bin back",
+            "A single filter of K lags has shape (1, K): pass basis[None].",
+            ShapeError,
+        )
+    dimensions.require_finite(array, "basis")
+    return array

@@ -1,0 +1,130 @@
+"""Labels in and out: spike counts checked at the door, parameters with their axes."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from neuromod.core import dimensions
+from neuromod.core.errors import ShapeError, invalid
+from neuromod.core.sequences import Sequences, gather
+from neuromod.switching.inference import Recording
+from neuromod.switching.model import SwitchingGLM
+
+
+def prepare(
+    spikes: Any, argument: str, neurons: np.ndarray | None = None
+) -> tuple[Sequences, Recording, float]:
+    """Check spike counts at the door and bring them into padded form.
+
+    Parameters
+    ----------
+    spikes
+        Counts in any of the forms that `fit` takes.
+    argument
+        The name of the argument, for errors.
+    neurons
+        Labels that the neurons must have, in this order.
+
+    Returns
+    -------
+    Sequences, Recording, float
+        How to give results back, the padded counts, and the bin width (s).
+    """
+    data = gather(spikes, argument, ("time", "neuron"), "spikes")
+    dimensions.require_counts(data.values, argument)
+    if data.values.shape[2] == 0:
+        raise invalid(argument, "0 neurons", "at least one", kind=ShapeError)
+    if neurons is not None and not np.array_equal(data.coords["neuron"], neurons):
+        raise invalid(
+            f"{argument}.neuron",
+            f"{len(data.coords['neuron'])} labels that differ from the fit's",
+            f"the {len(neurons)} neurons of the fit in their order",
+            "Select them: spikes.sel(neuron=fit.data['parameters']['neuron']).",
+            ShapeError,
+        )
+    if data.n_observed == 0:
+        raise invalid(argument, "only missing bins", "at least one observed bin")
+    recording = Recording(data.values.astype(float), data.observed, data.lengths)
+    return data, recording, _common_bin_size(data, spikes, argument)
+
+
+def _common_bin_size(data: Sequences, spikes: Any, argument: str) -> float:
+    sizes = np.array([dimensions.bin_size(t, argument) for t in data.times])
+    known = sizes[np.isfinite(sizes)]
+    if len(known) == 0:
+        declared = getattr(spikes, "attrs", {}).get("bin_size")
+        if declared is None:
+            raise invalid(
+                argument,
+                "sessions of one bin each, which tell no bin width",
+                "attrs['bin_size'] in seconds",
+            )
+        return dimensions.require_positive(declared, f"{argument}.attrs['bin_size']")
+    if np.ptp(known) > 1e-3 * known[0]:
+        raise invalid(
+            argument,
+            f"sessions with bins of {known.min():.6g} s and of {known.max():.6g} s",
+            "one bin width",
+            "Bin all sessions alike with neuromod.io.bin_spikes.",
+        )
+    return float(known[0])
+
+
+def typed(tree: Any, precision: str) -> Any:
+    """Bring arrays to the device, floating-point ones in the given precision."""
+
+    def convert(array):
+        floating = np.issubdtype(np.asarray(array).dtype, np.floating)
+        return jnp.asarray(array, dtype=precision if floating else None)
+
+    return jax.tree.map(convert, tree)
+
+
+def parameters(model: SwitchingGLM, neurons: np.ndarray, bin_size: float) -> xr.Dataset:
+    """Name the axes of a model's parameters.
+
+    Parameters
+    ----------
+    model
+        Parameters of the switching GLM.
+    neurons : (neuron,)
+        Labels of the neurons.
+    bin_size
+        Width of a bin in seconds.
+
+    Returns
+    -------
+    Dataset
+        ``initial`` (state), ``transition_matrix`` (state, state_to), ``bias``
+        (state, neuron), ``weight`` (state, neuron, source_neuron, basis) and
+        ``basis_function`` (basis, lag).
+    """
+    states = np.arange(model.n_states)
+    lags = (1 + np.arange(model.n_lags)) * bin_size
+    weight_dims = ("state", "neuron", "source_neuron", "basis")
+    dataset = xr.Dataset(
+        {
+            "initial": ("state", np.asarray(model.initial)),
+            "transition_matrix": (
+                ("state", "state_to"),
+                np.asarray(model.transition_matrix),
+            ),
+            "bias": (("state", "neuron"), np.asarray(model.bias)),
+            "weight": (weight_dims, np.asarray(model.weight)),
+            "basis_function": (("basis", "lag"), np.asarray(model.basis)),
+        },
+        coords={
+            "state": states,
+            "state_to": states,
+            "neuron": neurons,
+            "source_neuron": neurons,
+            "basis": np.arange(len(model.basis)),
+            "lag": ("lag", lags, {"units": "s", "long_name": "time before the bin"}),
+        },
+    )
+    dataset["weight"].attrs["long_name"] = "effect of source_neuron on neuron"
+    dataset["bias"].attrs["long_name"] = "baseline of the linear predictor"
+    return dataset

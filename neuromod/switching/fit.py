@@ -1,0 +1,310 @@
+"""From spike counts to brain states and connectivity."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from neuromod.core import dimensions
+from neuromod.core.devices import xla_hint
+from neuromod.core.errors import ConvergenceWarning, ShapeError, choice, invalid
+from neuromod.core.precision import precision_context
+from neuromod.core.provenance import provenance, start
+from neuromod.core.result import Result
+from neuromod.core.sequences import Sequences
+from neuromod.switching import basis as bases
+from neuromod.switching import em, starts
+from neuromod.switching.data import parameters, prepare, typed
+from neuromod.switching.inference import Prior, Recording, pose
+from neuromod.switching.model import LINKS, OBSERVATIONS, SwitchingGLM
+
+
+def fit(
+    spikes: xr.DataArray | xr.DataTree | list[xr.DataArray],
+    n_states: int,
+    *,
+    seed: int,
+    basis: object = "exponential",
+    observation: str = "poisson",
+    link: str | None = None,
+    ridge: float = 1.0,
+    n_restarts: int = 4,
+    max_iterations: int = 200,
+    tolerance: float = 1e-6,
+    init: Result | None = None,
+    precision: str = "float64",
+    progress: bool = True,
+) -> Result:
+    """Fit a switching GLM to spike counts by exact expectation-maximisation.
+
+    Parameters
+    ----------
+    spikes : (time, neuron)
+        Spike counts per bin, of one session or of many: a DataArray, optionally
+        with a ``session`` coordinate along time, a list of DataArrays, or a
+        DataTree with one child per session. NaN marks a missing bin: the chain
+        steps over it, and it counts as silent in the history of later bins.
+    n_states
+        Number of hidden states; 1 gives the plain GLM.
+    seed
+        Seed of the starting points.
+
+    Other Parameters
+    ----------------
+    basis
+        Basis functions of the coupling filters: "exponential" (5 bins),
+        "raised_cosine" (3 bumps over 10 bins), an array (basis, lag) whose first
+        lag is one bin back, or None for no couplings (a hidden Markov model).
+    observation
+        "poisson" for counts, "bernoulli" for spike or no spike.
+    link
+        "softplus" (default of Poisson), "sigmoid" (default of Bernoulli; at most
+        one expected spike per bin) or "exp".
+    ridge
+        Precision of a Gaussian prior on the weights (around 0) and on the biases
+        (around a baseline that the states share); 0 is maximum likelihood.
+    n_restarts
+        Number of starting points; the best end is kept.
+    max_iterations
+        Most iterations per restart.
+    tolerance
+        EM stops when an iteration gains less than this (nats per bin).
+    init
+        A fit to continue from, with its basis, observation and link; there are no
+        restarts then.
+    precision
+        "float64" or "float32".
+    progress
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Result
+        ``model`` is a `SwitchingGLM` whose states are sorted by occupancy.
+        ``data`` holds ``parameters``, ``uncertainty`` (standard errors of bias and
+        weight given the state posterior: a lower bound), ``latent`` (smoothed
+        ``state_probability`` (time, state)) and ``history`` (restart, iteration).
+
+    Raises
+    ------
+    InvalidInputError
+        If counts are negative, fractional or infinite, a name is unknown, times do
+        not ascend or lie on no regular grid, or labels occur twice.
+    ShapeError
+        If dimensions are wrong, or no session is longer than the history.
+    DivergedError
+        If the likelihood is not finite.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the best restart did not converge.
+    UserWarning
+        If a neuron never fires: its rate is taken as half a spike per recording.
+
+    Notes
+    -----
+    Li et al. (2024), One-hot GLM for switching brain state discovery, ICLR; without
+    their priors. All sessions are pooled in each iteration, which ends at a better
+    optimum than one session at a time.
+
+    Examples
+    --------
+    >>> from neuromod import datasets, switching
+    >>> truth = datasets.simulate_switching(
+    ...     seed=0, n_states=2, n_neurons=6, n_sessions=2, n_steps=500
+    ... )
+    >>> result = switching.fit(
+    ...     truth["recording"]["spikes"], n_states=2, seed=0, progress=False
+    ... )
+    >>> result.model.n_states
+    2
+    """
+    started = start()
+    n_states = dimensions.require_integer(n_states, "n_states")
+    seed = dimensions.require_integer(seed, "seed", minimum=0)
+    n_restarts = dimensions.require_integer(n_restarts, "n_restarts")
+    max_iterations = dimensions.require_integer(max_iterations, "max_iterations")
+    tolerance = dimensions.require_positive(tolerance, "tolerance", "nats per bin")
+    ridge = _require_precision_of_prior(ridge)
+    data, recording, bin_size = prepare(spikes, "spikes")
+    if init is None:
+        observation = choice("observation", observation, OBSERVATIONS)
+        link = _resolve_link(link, observation)
+        filters = bases.resolve(basis)
+    else:
+        model = _require_same_shape(init.model, n_states, recording)
+        observation, link, filters = model.observation, model.link, model.basis
+    _require_history(recording, filters.shape[1])
+    neurons = data.coords["neuron"]
+    rate = _baseline_rate(recording, neurons, observation)
+    xla_hint()
+
+    with precision_context(precision):
+        baseline = np.asarray(LINKS[link].inverse(rate))
+        prior = Prior(np.asarray(ridge), baseline)
+        problem = pose(typed(recording, precision), filters, typed(prior, precision))
+        if init is None:
+            blank = starts.blank_model(n_states, baseline, filters, observation, link)
+            models = em.starting_points(blank, recording, problem, seed, n_restarts)
+        else:
+            models = [init.model]
+        runs = em.climb_all(models, problem, max_iterations, tolerance, progress)
+        best = max(runs, key=lambda run: run.objectives[-1])
+        found = em.finish(best.model, problem)
+    if not best.converged:
+        warnings.warn(
+            f"switching.fit: the best of {len(runs)} restarts had not converged after "
+            f"{max_iterations} iterations. Continue with fit(..., init=result), or "
+            "raise max_iterations or tolerance.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    named = parameters(found.model, neurons, bin_size)
+    named["baseline_rate"] = ("neuron", rate / bin_size, {"units": "Hz"})
+    tree = xr.DataTree.from_dict(
+        {
+            "parameters": named,
+            "uncertainty": _uncertainty(found, named),
+            "latent": _latent(data, found.smoothed),
+            "history": _history(runs),
+        }
+    )
+    tree.attrs = _scores(best, data)
+    settings = {
+        "n_states": n_states,
+        "basis": np.asarray(filters).tolist(),
+        "observation": observation,
+        "link": link,
+        "ridge": ridge,
+        "n_restarts": len(models),
+        "max_iterations": max_iterations,
+        "tolerance": tolerance,
+        "warm_start": init is not None,
+        "precision": precision,
+        "bin_size": bin_size,
+    }
+    origin = provenance(
+        seed=seed,
+        precision=precision,
+        started=started,
+        inputs={"spikes": data.values, "lengths": data.lengths},
+    )
+    return Result(model=found.model, data=tree, config=settings, provenance=origin)
+
+
+def _require_precision_of_prior(ridge: float) -> float:
+    if ridge == 0:
+        return 0.0
+    return dimensions.require_positive(ridge, "ridge", "(or 0 for none)")
+
+
+def _resolve_link(link: str | None, observation: str) -> str:
+    if link is None:
+        return {"poisson": "softplus", "bernoulli": "sigmoid"}[observation]
+    return choice("link", link, LINKS)
+
+
+def _require_history(recording: Recording, n_lags: int) -> None:
+    longest = int(np.max(recording.lengths))
+    if longest <= n_lags:
+        raise invalid(
+            "spikes",
+            f"at most {longest} bins in a session",
+            f"a session longer than the history of {n_lags} bins",
+            "Shorten the basis, or pass basis=None for no couplings.",
+            ShapeError,
+        )
+
+
+def _baseline_rate(
+    recording: Recording, neurons: np.ndarray, observation: str
+) -> np.ndarray:
+    """Return mean counts per bin (neuron,); a silent neuron gets half a spike."""
+    observed = np.asarray(recording.observed)
+    counts = np.asarray(recording.counts)[observed]
+    if observation == "bernoulli":
+        counts = np.minimum(counts, 1)
+    totals = counts.sum(axis=0, dtype=float)
+    silent = totals == 0
+    if silent.any():
+        names = ", ".join(str(n) for n in neurons[silent][:10])
+        warnings.warn(
+            f"switching.fit: {int(silent.sum())} neuron(s) never fire ({names}). "
+            "Their rate is taken as half a spike per recording; leave them out with "
+            "spikes.sel(neuron=spikes.sum('time') > 0).",
+            UserWarning,
+            stacklevel=3,
+        )
+    return np.maximum(totals, 0.5) / observed.sum()
+
+
+def _require_same_shape(
+    model: SwitchingGLM, n_states: int, recording: Recording
+) -> SwitchingGLM:
+    n_neurons = recording.counts.shape[2]
+    if (model.n_states, model.n_neurons) != (n_states, n_neurons):
+        raise invalid(
+            "init",
+            f"a fit of {model.n_states} states and {model.n_neurons} neurons",
+            f"one of {n_states} states and {n_neurons} neurons",
+            kind=ShapeError,
+        )
+    return model
+
+
+def _uncertainty(found: em.Finish, named: xr.Dataset) -> xr.Dataset:
+    """Name the axes of the standard errors as those of what they belong to."""
+    return xr.Dataset(
+        {
+            "bias_standard_error": named["bias"].copy(data=found.bias_error),
+            "weight_standard_error": named["weight"].copy(data=found.weight_error),
+        }
+    )
+
+
+def _latent(data: Sequences, smoothed: np.ndarray) -> xr.Dataset:
+    states = {"state": np.arange(smoothed.shape[-1])}
+    return data.concatenate(
+        smoothed, ("state",), states, "state_probability"
+    ).to_dataset()
+
+
+def _scores(best: em.Restart, data: Sequences) -> dict[str, Any]:
+    total = best.log_likelihoods[-1]
+    return {
+        "log_likelihood": total,
+        "log_likelihood_per_bin": total / data.n_observed,
+        "n_neurons": len(data.coords["neuron"]),
+        "n_sessions": len(data.labels),
+        "n_bins": data.n_bins,
+        "n_missing_bins": data.n_bins - data.n_observed,
+    }
+
+
+def _history(runs: list[em.Restart]) -> xr.Dataset:
+    """Return what each restart reached in each iteration; NaN after it stopped."""
+    n_iterations = max(len(run.objectives) for run in runs)
+
+    def padded(values):
+        return np.array([v + [np.nan] * (n_iterations - len(v)) for v in values])
+
+    dims = ("restart", "iteration")
+    kept = int(np.argmax([run.objectives[-1] for run in runs]))
+    return xr.Dataset(
+        {
+            "log_likelihood": (dims, padded([r.log_likelihoods for r in runs])),
+            "objective": (dims, padded([r.objectives for r in runs])),
+            "converged": ("restart", np.array([r.converged for r in runs])),
+        },
+        coords={
+            "restart": np.arange(len(runs)),
+            "iteration": np.arange(n_iterations),
+        },
+        attrs={
+            "converged": runs[kept].converged,
+            "restart_kept": kept,
+            "n_iterations": len(runs[kept].objectives) - 1,
+        },
+    )

@@ -1,0 +1,228 @@
+"""A fit applied to spikes: which state when, what comes next, and how well."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from neuromod import kernels
+from neuromod.core.errors import NotFittedError, invalid
+from neuromod.core.precision import precision_context
+from neuromod.core.result import Result
+from neuromod.core.sequences import Sequences
+from neuromod.switching import inference
+from neuromod.switching.data import prepare, typed
+from neuromod.switching.inference import Recording
+from neuromod.switching.model import LINKS, OBSERVATIONS, SwitchingGLM
+
+
+def smooth(fit: Result, spikes: Any) -> Any:
+    """Return the probability of each state given the whole recording.
+
+    Parameters
+    ----------
+    fit
+        Result of `neuromod.switching.fit`.
+    spikes : (time, neuron)
+        Spike counts of the fit's neurons, in any form that `fit` takes.
+
+    Returns
+    -------
+    (time, state)
+        Probabilities, in the form in which the spikes came.
+
+    Raises
+    ------
+    ShapeError
+        If the neurons are not those of the fit.
+    InvalidInputError
+        If the bins have another width, or the counts are none.
+
+    Examples
+    --------
+    >>> from neuromod import datasets, switching
+    >>> spikes = datasets.simulate_switching(
+    ...     seed=0, n_states=2, n_neurons=5, n_sessions=1, n_steps=300
+    ... )["recording"]["spikes"]
+    >>> result = switching.fit(spikes, n_states=2, seed=0, progress=False)
+    >>> float(switching.smooth(result, spikes).sum("state").mean().round(6))
+    1.0
+    """
+    data, found = _apply(fit, spikes, _smooth)
+    return _restore_states(data, found, "state_probability")
+
+
+def filter(fit: Result, spikes: Any) -> Any:
+    """Return the probability of each state given the spikes up to each bin.
+
+    Parameters and errors are those of `smooth`; nothing here looks ahead.
+    """
+    data, found = _apply(fit, spikes, _filter)
+    return _restore_states(data, found, "state_probability")
+
+
+def decode(fit: Result, spikes: Any) -> Any:
+    """Return the most probable path of states (Viterbi).
+
+    Parameters and errors are those of `smooth`; returns a state (time,) per bin.
+    """
+    data, found = _apply(fit, spikes, _decode)
+    return data.restore(found, (), None, "state_sequence")
+
+
+def predict(fit: Result, spikes: Any) -> Any:
+    """Return the expected count of each bin given all spikes before it.
+
+    Parameters and errors are those of `smooth`; returns counts (time, neuron).
+    """
+    data, found = _apply(fit, spikes, _predict)
+    return data.restore(
+        found, ("neuron",), {"neuron": data.coords["neuron"]}, "expected_spikes"
+    )
+
+
+def score(fit: Result, spikes: Any) -> xr.Dataset:
+    """Score spikes, best held-out ones, by their log marginal likelihood.
+
+    The likelihood is that of the counts, summed over all paths of states. It is
+    compared with neurons that fire independently at their mean rate of the fit.
+
+    Parameters
+    ----------
+    fit
+        Result of `neuromod.switching.fit`.
+    spikes : (time, neuron)
+        Spike counts of the fit's neurons, in any form that `fit` takes.
+
+    Returns
+    -------
+    Dataset
+        ``log_likelihood`` (nats), ``log_likelihood_per_bin``, ``null_per_bin``
+        (nats per bin) and ``bits_per_spike`` over the null, over all observed bins;
+        ``session_log_likelihood`` (session,).
+
+    Raises
+    ------
+    ShapeError
+        If the neurons are not those of the fit.
+    InvalidInputError
+        If the bins have another width, or the counts are none.
+    """
+    data, found = _apply(fit, spikes, _session_scores)
+    counts = np.asarray(data.values, dtype=float)[data.observed]
+    null = _null_log_likelihood(fit, counts)
+    total, n_spikes = float(found.sum()), counts.sum()
+    bits = (total - null) / n_spikes / np.log(2) if n_spikes else np.nan
+    return xr.Dataset(
+        {
+            "log_likelihood": ((), total, {"units": "nats"}),
+            "log_likelihood_per_bin": (
+                (),
+                total / data.n_observed,
+                {"units": "nats/bin"},
+            ),
+            "null_per_bin": ((), null / data.n_observed, {"units": "nats/bin"}),
+            "bits_per_spike": ((), bits, {"units": "bits/spike"}),
+            "session_log_likelihood": ("session", found, {"units": "nats"}),
+        },
+        coords={"session": np.array(data.labels)},
+    )
+
+
+def _apply(fit: Result, spikes: Any, function: Any) -> tuple[Sequences, np.ndarray]:
+    """Run a per-session function of the model over checked spikes."""
+    if not isinstance(getattr(fit, "model", None), SwitchingGLM):
+        raise NotFittedError(
+            f"fit: got {type(fit).__name__}, expected the Result of "
+            "neuromod.switching.fit. Fit one, or load it with neuromod.load(path)."
+        )
+    neurons = fit.data["parameters"]["neuron"].values
+    data, recording, bin_size = prepare(spikes, "spikes", neurons)
+    if abs(bin_size - fit.config["bin_size"]) > 1e-3 * bin_size:
+        raise invalid(
+            "spikes",
+            f"bins of {bin_size:.6g} s",
+            f"bins of {fit.config['bin_size']:.6g} s as in the fit",
+            "Bin the spikes again, or fit at this bin width.",
+        )
+    precision = fit.config["precision"]
+    with precision_context(precision):
+        found = _jitted(fit.model, typed(recording, precision), function)
+        return data, np.asarray(found)
+
+
+def _restore_states(data: Sequences, found: np.ndarray, name: str) -> Any:
+    states = {"state": np.arange(found.shape[-1])}
+    return data.restore(found, ("state",), states, name)
+
+
+def _run(model: SwitchingGLM, recording: Recording, function: Any):
+    evidence = inference.session_log_likelihoods(model, recording)
+    return function(model, recording, evidence)
+
+
+_jitted = jax.jit(_run, static_argnums=2)
+
+
+def _per_session(kernel, model, recording, evidence):
+    def of_session(evidence, observed, length):
+        return kernel(
+            model.initial,
+            model.transition_matrix,
+            evidence,
+            observed=observed,
+            length=length,
+        )
+
+    return jax.vmap(of_session)(evidence, recording.observed, recording.lengths)
+
+
+def _smooth(model, recording, evidence):
+    return _per_session(kernels.hmm_smoother, model, recording, evidence).smoothed
+
+
+def _filter(model, recording, evidence):
+    return _per_session(kernels.hmm_filter, model, recording, evidence).filtered
+
+
+def _decode(model, recording, evidence):
+    return _per_session(kernels.hmm_viterbi, model, recording, evidence).path
+
+
+def _session_scores(model, recording, evidence):
+    return _per_session(kernels.hmm_filter, model, recording, evidence).log_likelihood
+
+
+def _predict(model, recording, evidence):
+    """Average the states' expected counts over what was known one bin before."""
+    known = _filter(model, recording, evidence)
+    following = known[:, :-1] @ jnp.asarray(model.transition_matrix)
+    n_sessions = known.shape[0]
+    first = jnp.broadcast_to(
+        jnp.asarray(model.initial)[None, None], (n_sessions, 1, model.n_states)
+    )
+    ahead = jnp.concatenate([first, following], axis=1)
+    rows = inference.features(recording.counts, model.basis)
+    values = inference.coefficients(model)
+
+    def of_session(ahead, rows):
+        def of_bin(bin_):
+            weights, feature = bin_
+            return weights @ LINKS[model.link].rate(values @ feature)
+
+        return jax.lax.map(of_bin, (ahead, rows), batch_size=1024)
+
+    return jax.vmap(of_session)(ahead, rows)
+
+
+def _null_log_likelihood(fit: Result, counts: np.ndarray) -> float:
+    """Return nats of independent neurons at the fit's mean rates."""
+    rate = fit.data["parameters"]["baseline_rate"].values * fit.config["bin_size"]
+    observation = OBSERVATIONS[fit.model.observation]
+    with precision_context("float64"):
+        per_neuron = observation.log_probability(
+            jnp.asarray(counts), jnp.asarray(rate)[None]
+        )
+        return float(per_neuron.sum())

@@ -1,0 +1,264 @@
+"""Check neuromod.switching against stored numbers.
+
+``python tests/parity/switching.py FOLDER`` reads every ``*.npz`` of the folder in
+the format that its README describes, and prints one JSON line per case.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # a script's own folder must not shadow packages
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from neuromod import kernels
+from neuromod.switching import inference
+from neuromod.switching.model import LINKS, SwitchingGLM
+from tests.parity._format import Fixture, Report, run
+
+TIGHT = 1e-10
+# A float64 log-domain recursion ends in rounding of 4e-10.
+MESSAGES = 1e-8
+SCORES = 2e-4  # the scores are stored rounded
+
+
+def check(fixture: Fixture, report: Report) -> None:
+    """Tell the kind of file by its arrays, and check every case in it."""
+    with jax.enable_x64(True):
+        if "n_train" in fixture:
+            return _check_simulation(fixture, report)
+        if "convolved_spikes" in fixture:
+            return _check_fixture(fixture, report)
+    raise ValueError("neither a fixture nor a simulation")
+
+
+def _tags(fixture: Fixture) -> list[str]:
+    ending = "__log_marginal"
+    return [k.removesuffix(ending) for k in fixture.arrays if k.endswith(ending)]
+
+
+def _check_fixture(fixture: Fixture, report: Report) -> None:
+    with report.case(fixture.name, "history") as case:
+        basis = fixture["basis_recent_first"][None]
+        counts = fixture["spikes"].astype(float)
+        past = inference.features(counts[None], basis)[0, :, 1:]
+        case.compare("convolved_spikes", past, fixture["convolved_spikes"], TIGHT)
+    with report.case(fixture.name, "generator") as case:
+        weight = fixture["adjacency"] * fixture["strength"]
+        case.compare("weight", weight, fixture["weight"], TIGHT)
+        fixture["states_true"]  # the simulated path; no test case
+    for tag in _tags(fixture):
+        _check_tag(fixture, report, tag)
+    if any(k.startswith("conv__") for k in fixture.arrays):
+        _check_lagwise(fixture, report)
+    if any(k.startswith("conv_onehot__") for k in fixture.arrays):
+        _check_lagwise_onehot(fixture, report)
+    for prior in ("gaussprior__", "onehotprior__"):
+        _report_unbuilt(fixture, report, prior)
+
+
+def _report_unbuilt(fixture: Fixture, report: Report, prefix: str) -> None:
+    keys = [k for k in fixture.arrays if k.startswith(prefix)]
+    for key in keys:
+        fixture[key]
+    if keys:
+        with report.case(fixture.name, prefix.rstrip("_")) as case:
+            case.state("unbuilt", "this prior is not part of the library yet")
+
+
+def _check_tag(fixture: Fixture, report: Report, tag: str) -> None:
+    """Check one observation and link at the stored parameters."""
+
+    def stored(suffix):
+        return fixture[f"{tag}__{suffix}"]
+
+    with report.case(fixture.name, tag) as case:
+        observation, link = tag.split("_", 1)
+        weight = fixture["weight"][..., None]
+        bias = np.tile(fixture["bias"], (len(weight), 1))
+        model = _model(fixture, bias, weight, fixture["basis_recent_first"][None])
+        model = SwitchingGLM(
+            **_fields(model) | {"observation": observation, "link": link}
+        )
+        counts = fixture["spikes"].astype(float)
+        recording = _recording(counts[None])
+        evidence = inference.session_log_likelihoods(model, recording)
+        case.compare("loglik_per_state", evidence[0], stored("loglik_per_state"), TIGHT)
+        _compare_rates(case, model, counts, stored("rates_first50"))
+        posterior = inference.expectation(
+            model, evidence, recording.observed, recording.lengths
+        )
+        _compare_messages(case, stored, model, evidence[0], posterior)
+        _compare_m_step(case, stored, model, recording, posterior)
+
+
+def _fields(model: SwitchingGLM) -> dict:
+    return {name: getattr(model, name) for name in model.__dataclass_fields__}
+
+
+def _model(fixture, bias, weight, basis) -> SwitchingGLM:
+    n_states = len(bias)
+    initial = (
+        fixture["init_p"] if "init_p" in fixture else np.full(n_states, 1 / n_states)
+    )
+    return SwitchingGLM(
+        initial=initial,
+        transition_matrix=fixture["transition_matrix"].astype(float),
+        bias=bias,
+        weight=weight,
+        basis=basis,
+    )
+
+
+def _recording(counts: np.ndarray) -> inference.Recording:
+    n_sessions, n_steps, _ = counts.shape
+    observed = np.ones((n_sessions, n_steps), dtype=bool)
+    return inference.Recording(counts, observed, np.full(n_sessions, n_steps))
+
+
+def _compare_rates(case, model, counts, stored) -> None:
+    n_steps = stored.shape[1]
+    rows = inference.features(counts[None, :n_steps], model.basis)[0]
+    eta = jnp.einsum("tf,snf->stn", rows, inference.coefficients(model))
+    case.compare("rates", LINKS[model.link].rate(eta), stored, TIGHT)
+
+
+def _compare_messages(case, stored, model, evidence, posterior) -> None:
+    chain = (model.initial, model.transition_matrix, evidence)
+    case.compare("gamma", posterior.smoothed[0], stored("gamma"), MESSAGES)
+    case.compare("xi_sum", posterior.transition_counts, stored("xi_sum"), MESSAGES)
+    log_marginal = posterior.log_likelihood[0]
+    case.compare("log_marginal", log_marginal, stored("log_marginal"), TIGHT)
+    filtered = kernels.hmm_filter(*chain).filtered
+    case.compare("filtered", filtered, stored("filtered"), MESSAGES)
+    path = kernels.hmm_viterbi(*chain)
+    case.compare("viterbi", path.path, stored("viterbi"), 0)
+    joint = stored("viterbi_log_joint")
+    case.compare("viterbi_log_joint", path.log_joint, joint, TIGHT)
+    first = stored("xi_first100")
+    pairs = kernels.hmm_smoother(
+        *chain, transition_posteriors=True
+    ).transition_posteriors
+    case.compare("xi_first100", pairs[: len(first)], first, MESSAGES)
+
+
+def _compare_m_step(case, stored, model, recording, posterior) -> None:
+    rows = inference.features(recording.counts, model.basis)[0]
+    values = inference.coefficients(model)
+    no_prior = inference.Prior(jnp.zeros(()), jnp.zeros(model.n_neurons))
+    weighted = (rows, jnp.asarray(recording.counts[0]), posterior.smoothed[0])
+    found = inference.glm_statistics(model, values, weighted, no_prior)
+    expected = found.objective.sum()
+    case.compare("expected_loglik", expected, stored("expected_loglik"), MESSAGES)
+    # Its first term adds the probabilities where they should multiply.
+    chain = (posterior.smoothed[0, 0] + jnp.log(model.initial)).sum()
+    chain += (posterior.transition_counts * jnp.log(model.transition_matrix)).sum()
+    objective = stored("mstep_objective_ref")
+    case.compare("mstep_objective_ref", chain + expected, objective, MESSAGES)
+    weight = found.gradient[..., 1:]
+    case.compare("grad_weight", weight, stored("grad_weight"), MESSAGES)
+    bias = found.gradient[..., 0].sum(0)
+    case.compare("grad_bias", bias, stored("grad_bias"), MESSAGES)
+    updated = _floored(inference.maximise_chain(model, posterior).transition_matrix)
+    update = stored("transition_update")
+    case.compare("transition_update", updated, update, MESSAGES)
+
+
+def _floored(transition) -> np.ndarray:
+    """Apply the reference's floor: log-probabilities not below -8."""
+    floored = np.exp(np.maximum(np.log(np.asarray(transition)), -8))
+    return floored / floored.sum(1, keepdims=True)
+
+
+def _check_lagwise(fixture: Fixture, report: Report) -> None:
+    """Check a free weight for every lag; the last stored lag is the latest bin."""
+    with report.case(fixture.name, "conv") as case:
+        weight = fixture["conv__kernel"][..., ::-1]
+        model = _model(fixture, fixture["conv__bias"], weight, np.eye(weight.shape[-1]))
+        recording = _recording(fixture["spikes"].astype(float)[None])
+        evidence = inference.session_log_likelihoods(model, recording)
+        want = fixture["conv__loglik_per_state"]
+        case.compare("loglik_per_state", evidence[0], want, TIGHT)
+        _compare_rates(case, model, recording.counts[0], fixture["conv__mean_first50"])
+        posterior = inference.expectation(
+            model, evidence, recording.observed, recording.lengths
+        )
+        gamma = fixture["conv__gamma"]
+        case.compare("gamma", posterior.smoothed[0], gamma, MESSAGES)
+        path = kernels.hmm_viterbi(model.initial, model.transition_matrix, evidence[0])
+        case.compare("viterbi", path.path, fixture["conv__viterbi"], 0)
+        updated = inference.maximise_chain(model, posterior).transition_matrix
+        want = fixture["conv__transition_update"]
+        case.compare("transition_update", _floored(updated), want, MESSAGES)
+
+
+def _check_lagwise_onehot(fixture: Fixture, report: Report) -> None:
+    """Check weights that share a kernel per pair, with free self-history."""
+    with report.case(fixture.name, "conv_onehot") as case:
+        pair = fixture["conv_onehot__weight_hard_with_diag_masked"]
+        weight = pair[..., None] * fixture["conv_onehot__kernel_simplex"][None]
+        own = np.arange(weight.shape[1])
+        weight[:, own, own] += fixture["conv_onehot__diag_kernel"]
+        model = _model(
+            fixture,
+            fixture["conv_onehot__bias"],
+            weight[..., ::-1],
+            np.eye(weight.shape[-1]),
+        )
+        recording = _recording(fixture["spikes"].astype(float)[None])
+        evidence = inference.session_log_likelihoods(model, recording)
+        want = fixture["conv_onehot__loglik_per_state"]
+        case.compare("loglik_per_state", evidence[0], want, TIGHT)
+        rates = fixture["conv_onehot__mean_first50"]
+        _compare_rates(case, model, recording.counts[0], rates)
+
+
+def _check_simulation(fixture: Fixture, report: Report) -> None:
+    """Score the true parameters on the held-out sequences, where scores are stored."""
+    for key in ("adjacency", "strength", "adjacency_prior"):
+        fixture[key]
+    n_train = int(fixture["n_train"])
+    weight = fixture["weight"].astype(float)
+    bias = np.tile(fixture["bias"].astype(float), (len(weight), 1))
+    basis = fixture["basis_recent_first"].astype(float)[None]
+    counts = fixture["spikes"][n_train:].astype(float)
+    states = fixture["states_true"][n_train:]
+    scores = _SCORES.get(fixture.name.removesuffix(".npz"))
+    with report.case(fixture.name, "true parameters") as case:
+        if scores is None:
+            return case.state("data", "a simulation without stored scores")
+        model = _model(fixture, bias, weight[..., None], basis)
+        matrix = np.asarray(model.transition_matrix)
+        matrix = matrix / matrix.sum(1, keepdims=True)
+        fields = _fields(model) | {"link": "sigmoid", "transition_matrix": matrix}
+        model, recording = SwitchingGLM(**fields), _recording(counts)
+        evidence = inference.session_log_likelihoods(model, recording)
+        found = inference.expectation(
+            model, evidence, recording.observed, recording.lengths
+        )
+        per_bin = found.log_likelihood.sum() / states.size
+        case.compare("test_ll_per_bin", per_bin, scores["test_ll_per_bin"], SCORES)
+        accuracy = (np.asarray(found.smoothed).argmax(-1) == states).mean()
+        case.compare("state_acc_test", accuracy, scores["state_acc_test"], SCORES)
+
+
+_SCORES: dict[str, dict] = {}
+
+
+def read_scores(folder: Path) -> None:
+    """Read the scores that stand beside the simulations, if any do."""
+    _SCORES.clear()
+    for path in sorted(folder.glob("*_scores.json")):
+        stored = json.loads(path.read_text())
+        if "true_parameters" in stored:
+            _SCORES[path.name.removesuffix("_scores.json")] = stored["true_parameters"]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2:
+        read_scores(Path(sys.argv[1]))
+    run(check)
