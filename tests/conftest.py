@@ -6,11 +6,18 @@ import neuromod  # noqa: F401, I001
 
 import os
 
+import hypothesis
 import matplotlib
 import pytest
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 matplotlib.use("agg")
+
+# Machines are shared, so no example has a deadline; integration runs are repeatable.
+hypothesis.settings.register_profile(
+    "neuromod", deadline=None, derandomize=os.environ.get("CI") == "true"
+)
+hypothesis.settings.load_profile("neuromod")
 
 
 @pytest.fixture(autouse=True)
