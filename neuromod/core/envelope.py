@@ -38,7 +38,7 @@ _FIELDS = re.compile(
 
 
 def write_sealed(
-    path: str | os.PathLike[str], netcdf: bytes, description: bytes
+    path: str | os.PathLike[str], netcdf: memoryview, description: bytes
 ) -> Path:
     """Write the two parts behind their header, atomically.
 

@@ -191,7 +191,7 @@ def _build(root: Any, leaves: Mapping[str, np.ndarray], classes: Mapping[str, ty
             return cls(**values)
         except Exception as error:
             raise DataFormatError(
-                f"{cls.__name__} refuses its fields: {error}"
+                f"{cls.__name__} refuses its fields: {error!s:.300}"
             ) from error
 
     tags = {"$leaf": leaf, "$model": model}
@@ -212,9 +212,9 @@ def _find_class(name: str, classes: Mapping[str, type]) -> type:
         return classes[name]
     if name not in MODEL_CLASSES:
         raise DataFormatError(
-            f"the file holds a model of the class {name!r}, which neuromod does not "
-            "know. If it is a class of your own, pass it: "
-            f"neuromod.load(path, classes={{{name!r}: {name}}})."
+            f"the file holds a model of the class {name!r:.80}, which is none of "
+            "neuromod's. If it is one of your own, pass it: "
+            f"neuromod.load(path, classes={{{name!r:.80}: {name!s:.80}}})."
         )
     module, attribute = MODEL_CLASSES[name].split(":")
     return getattr(import_module(module), attribute)

@@ -19,7 +19,7 @@ from neuromod.core import arrays
 from neuromod.core.errors import InvalidInputError, invalid
 
 MAX_DEPTH = 100
-MAX_BYTES = 16 * 1024**2
+MAX_BYTES = 8 * 1024**2
 
 Special = Callable[[Any, str], Any]
 Tags = Mapping[str, Callable[[Any], Any]]

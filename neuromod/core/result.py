@@ -86,6 +86,7 @@ class Result:
                 "a DataTree with arrays in groups",
                 "Name the groups: xarray.DataTree.from_dict({'latent': dataset}).",
             )
+        storage.require_empty(self.data.to_dataset(inherit=False))
         if MODEL_GROUP.strip("/") in self.data.children:
             expected = "any other name: this group is the model's in a file"
             raise invalid("data", "a group called 'model'", expected, "Rename it.")

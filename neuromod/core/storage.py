@@ -115,7 +115,7 @@ def _encode(groups: Groups) -> tuple[dict[str, Any], dict[str, Any]]:
     numbers: dict[str, dict[str, np.ndarray]] = {}
     for path, dataset in groups.items():
         if path == "/":
-            _require_empty(dataset)
+            require_empty(dataset)
         else:
             _require_group_name(path.removeprefix("/"))
         where = "data" if path == "/" else f"data[{path.removeprefix('/')!r}]"
@@ -162,7 +162,8 @@ def _encode_variable(
     return bare, {**entry, "dims": list(variable.dims), "attrs": attributes}
 
 
-def _require_empty(root: xr.Dataset) -> None:
+def require_empty(root: xr.Dataset) -> None:
+    """Raise unless the root of a tree holds no arrays: they belong into groups."""
     if root.variables:
         raise invalid(
             "data",
@@ -213,7 +214,7 @@ def _require_few(groups: Mapping[str, Any]) -> None:
 
 def _netcdf(
     groups: Mapping[str, Any], numbers: Mapping[str, Any], description: str
-) -> bytes:
+) -> memoryview:
     """Write the bare numbers as netCDF; empty arrays have none."""
     datasets = {}
     for path, group in groups.items():
@@ -226,7 +227,7 @@ def _netcdf(
         datasets[path] = xr.Dataset(others, coords)
     tree = xr.DataTree.from_dict(datasets)
     tree.attrs[ATTRIBUTE] = description
-    return bytes(tree.to_netcdf(None, engine="h5netcdf"))
+    return memoryview(tree.to_netcdf(None, engine="h5netcdf"))
 
 
 def _netcdf_variable(
@@ -243,7 +244,7 @@ def _netcdf_variable(
 
 
 def _locate(
-    netcdf: bytes, groups: Mapping[str, Any], numbers: Mapping[str, Any]
+    netcdf: memoryview, groups: Mapping[str, Any], numbers: Mapping[str, Any]
 ) -> None:
     """Note in the description at which byte of the netCDF each array starts."""
     with h5py.File(io.BytesIO(netcdf), "r") as file:
@@ -258,10 +259,13 @@ def _locate(
 def _offset(group: Any, name: str) -> int:
     # Another name is used for an array that is named like a dimension of others.
     hidden = f"_nc4_non_coord_{name}"
-    return group[hidden if hidden in group else name].id.get_offset()
+    offset = group[hidden if hidden in group else name].id.get_offset()
+    return offset or 0  # none if it lies in pieces, which the check finds out
 
 
-def _require_same(netcdf: bytes, offset: int, numbers: np.ndarray, name: str) -> None:
+def _require_same(
+    netcdf: memoryview, offset: int, numbers: np.ndarray, name: str
+) -> None:
     """Check that reading will find what was given; libraries change."""
     stored = np.frombuffer(netcdf, "u1", numbers.nbytes, offset)
     if not np.array_equal(stored, numbers.reshape(-1).view("u1")):

@@ -43,6 +43,7 @@ def test_is_what_neuromod_exports():
     ("changes", "message"),
     [
         ({"data": xr.Dataset()}, r"data: got a Dataset.*DataTree.from_dict"),
+        ({"data": xr.DataTree(xr.Dataset({"x": 1}))}, "'x' at the root of the tree"),
         ({"config": [1]}, "config: got a list, expected a dict"),
         ({"config": {"f": np.mean}}, r"config\['f'\]: got the function.*keep its name"),
         ({"provenance": {"x": object()}}, r"provenance\['x'\]: .*object"),
