@@ -32,10 +32,13 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Int
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
+Flags = Bool[Array, " time"] | Bool[np.ndarray, " time"]
+Count = Int[Array, ""] | Int[np.ndarray, ""] | Int[np.integer, ""]
 
 # Storing less than this costs nothing worth a second forward pass.
 STORED_BYTES = 8 * 2**20
@@ -47,9 +50,9 @@ def scan(
     inputs: Any = None,
     *,
     n_steps: int | None = None,
-    length: Int[Array, ""] | int | None = None,
-    mask: Bool[Array, " time"] | None = None,
-    reset: Bool[Array, " time"] | None = None,
+    length: Count | int | None = None,
+    mask: Flags | None = None,
+    reset: Flags | None = None,
     initial: Any = None,
     reverse: bool = False,
     checkpoint: int | Literal["auto"] | None = "auto",
@@ -203,13 +206,22 @@ def _chunk_size(
         return n_steps
     if checkpoint == "auto":
         stored = _stored_bytes(step, carry, slices, n_steps)
-        return math.isqrt(n_steps - 1) + 1 if stored > STORED_BYTES else n_steps
+        return _root(n_steps) if stored > STORED_BYTES else n_steps
     if isinstance(checkpoint, bool) or not checkpoint >= 1:
         raise ValueError(
             f"checkpoint: got {checkpoint!r}, expected a number of steps >= 1, "
             "'auto' or None."
         )
     return int(checkpoint)
+
+
+def _root(n_steps: int) -> int:
+    """Return a chunk size near the square root that needs no padding, if there is one.
+
+    Padding changes no result but copies the inputs.
+    """
+    root = math.isqrt(n_steps - 1) + 1
+    return next((k for k in range(root, 2 * root) if n_steps % k == 0), root)
 
 
 def _stored_bytes(step: Step, carry: Any, slices: Any, n_steps: int) -> int:

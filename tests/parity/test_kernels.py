@@ -10,7 +10,7 @@ import pytest
 
 from neuromod import kernels
 from tests.kernels.brute_force import enumerate_paths, log_space, random_chain
-from tests.parity._format import check_folder
+from tests.parity._format import check_folder, run
 from tests.parity.kernels import check
 from tests.shared import shared
 
@@ -171,5 +171,15 @@ def test_the_script_runs_from_anywhere(arrays, tmp_path):
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [line["verdict"] for line in lines] == ["pass"] * 4 + ["fail"]
     assert done.returncode == 1, done.stderr
-    (tmp_path / "mesa.npz").unlink()
-    assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 0
+
+
+def test_the_exit_status_of_a_good_folder(arrays, tmp_path):
+    np.savez(tmp_path / "hmm.npz", **arrays)
+    with pytest.raises(SystemExit) as done:
+        run(check, [str(tmp_path)])
+    assert done.value.code == 0
+
+
+def test_the_script_needs_a_folder():
+    with pytest.raises(SystemExit, match=r"usage: python .* FOLDER"):
+        run(check, [])
