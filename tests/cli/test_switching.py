@@ -186,7 +186,7 @@ def test_verbs_do_not_replace_a_file(fitted, recording, tmp_path):
     assert path.read_text() == "precious"
     done = run("switching", "decode", saved, recording, "--out", path, "--force")
     assert done.exit_code == 0
-    assert path.read_text().startswith("time,state\n")
+    assert path.read_text().startswith("time,state_sequence\n")
 
 
 def test_score_of_a_stretch(fitted, recording):
