@@ -21,7 +21,9 @@ from neuromod.core.errors import DataFormatError, InvalidInputError, invalid
 from neuromod.core.result import Result, load
 
 RESULT, VALUE = ".result.nc", ".value.nc"
-VALUES, LOOSE, ARRAY = "value", "arrays", "the array"
+VALUES, LOOSE, ARRAY = "value", "/arrays", "the array"
+SMALL_BYTES = 1024
+"""Arrays up to this size lie among the plain values: that takes less time."""
 
 
 def folder(path: str | os.PathLike[str]) -> Path:
@@ -62,8 +64,8 @@ def write(folder: Path, key: str, value: Any) -> Path:
     """
     if isinstance(value, Result):
         return value.save(folder / f"{key}{RESULT}")
-    packed, tree = _take_apart(value)
-    return storage.write(folder / f"{key}{VALUE}", tree, {VALUES: packed})
+    packed, groups = _take_apart(value)
+    return storage.write(folder / f"{key}{VALUE}", groups, {VALUES: packed})
 
 
 def read(path: Path, classes: Mapping[str, type] | None = None) -> Any:
@@ -83,28 +85,31 @@ def read(path: Path, classes: Mapping[str, type] | None = None) -> Any:
     """
     if path.name.endswith(RESULT):
         return load(path, classes)
-    tree, notes = storage.read(path)
+    groups, notes = storage.read(path)
     try:
-        return _rebuild(notes[VALUES], tree)
+        return _rebuild(notes[VALUES], groups)
     except Exception as error:
         raise storage.contradiction(path, error) from error
 
 
-def _take_apart(value: Any) -> tuple[Any, xr.DataTree]:
+def _take_apart(value: Any) -> tuple[Any, dict[str, xr.Dataset]]:
     """Return the plain skeleton of a value, and the arrays that belong into it."""
     loose: dict[str, xr.Variable] = {}
-    groups: dict[str, xr.DataTree] = {}
+    parts: dict[str, Any] = {}
 
     def special(part: Any, where: str) -> Any:
         if isinstance(part, np.ndarray | jax.Array):
+            array = np.asarray(part)
+            if array.nbytes <= SMALL_BYTES:
+                return plain.pack(array, where)
             name = f"array{len(loose)}"
-            loose[name] = _variable(name, part)
+            dims = [f"{name}_axis{i}" for i in range(array.ndim)]
+            loose[name] = xr.Variable(dims, array)
             return {"$loose": name}
-        tree = _as_tree(part)
-        if tree is None:
+        if not isinstance(part, xr.DataArray | xr.Dataset | xr.DataTree):
             return None
-        name = f"part{len(groups)}"
-        groups[name] = tree
+        name = f"/part{len(parts)}"
+        parts[name] = part
         if isinstance(part, xr.DataArray):
             return {"$dataarray": [name, part.name]}
         return {"$tree" if isinstance(part, xr.DataTree) else "$dataset": name}
@@ -116,32 +121,35 @@ def _take_apart(value: Any) -> tuple[Any, xr.DataTree]:
             f"{error} A function whose results are stored returns a Result, xarray "
             "objects, arrays, plain values, or lists, tuples and dicts of these."
         ) from error
-    return packed, xr.DataTree.from_dict({LOOSE: xr.Dataset(loose), **groups})
+    groups = {"/": xr.Dataset(), LOOSE: xr.Dataset(loose)}
+    for name, part in parts.items():
+        groups |= _groups(name, part)
+    return packed, groups
 
 
-def _variable(name: str, array: np.ndarray | jax.Array) -> xr.Variable:
-    values = np.asarray(array)
-    return xr.Variable([f"{name}_axis{i}" for i in range(values.ndim)], values)
-
-
-def _as_tree(part: Any) -> xr.DataTree | None:
-    if isinstance(part, xr.DataTree):
-        return part
+def _groups(
+    name: str, part: xr.DataArray | xr.Dataset | xr.DataTree
+) -> dict[str, xr.Dataset]:
+    """Return labelled data as Datasets, by the path of their group."""
+    if isinstance(part, xr.Dataset):
+        return {name: part}
     if isinstance(part, xr.DataArray):
-        return xr.DataTree(part.rename(ARRAY).to_dataset())
-    return xr.DataTree(part) if isinstance(part, xr.Dataset) else None
+        return {name: part.rename(ARRAY).to_dataset()}
+    return {
+        f"{name}/{path}".removesuffix("/."): node.to_dataset(inherit=False)
+        for path, node in part.subtree_with_keys
+    }
 
 
-def _rebuild(packed: Any, tree: xr.DataTree) -> Any:
-    def subtree(name: str) -> xr.DataTree:
-        return xr.DataTree.from_dict(
-            {p: n.to_dataset(inherit=False) for p, n in tree[name].subtree_with_keys}
-        )
+def _rebuild(packed: Any, groups: Mapping[str, xr.Dataset]) -> Any:
+    def tree(name: str) -> xr.DataTree:
+        paths = [p for p in groups if p == name or p.startswith(f"{name}/")]
+        return xr.DataTree.from_dict({p[len(name) :] or "/": groups[p] for p in paths})
 
     tags: plain.Tags = {
-        "$loose": lambda name: tree[LOOSE][name].values,
-        "$dataset": lambda name: tree[name].to_dataset(),
-        "$dataarray": lambda it: tree[it[0]].to_dataset()[ARRAY].rename(it[1]),
-        "$tree": subtree,
+        "$loose": lambda name: groups[LOOSE][name].values,
+        "$dataset": lambda name: groups[name],
+        "$dataarray": lambda it: groups[it[0]][ARRAY].rename(it[1]),
+        "$tree": tree,
     }
     return plain.unpack(packed, tags)

@@ -17,8 +17,7 @@ import xarray as xr
 
 from neuromod import _xla
 from neuromod.core import cohort
-from neuromod.core import store as stores
-from neuromod.core.errors import InvalidInputError, NeuromodError
+from neuromod.core.errors import DataFormatError, InvalidInputError, NeuromodError
 from neuromod.core.result import Result
 from tests.core import cohort_items as items
 from tests.core.cohort_items import jobs, runs
@@ -163,7 +162,7 @@ def test_an_item_that_cannot_be_sent_has_failed(caplog):
 
 def test_a_result_that_cannot_be_sent_has_failed(monkeypatch, caplog):
     found = cohort.map(items.a_lambda, [1], progress=False)
-    assert "pickle" in found.failed["0"].message
+    assert "a_lambda.<locals>.<lambda>" in found.failed["0"].message
 
 
 # The death of the whole program.
@@ -339,13 +338,22 @@ def test_every_kind_of_value_comes_back_as_it_was(tmp_path, threads):
     assert found["unnamed"].name is None
 
 
-def test_jax_arrays_come_back_as_numpy(tmp_path):
-    import jax.numpy as jnp
+def test_models_of_the_user_need_their_class(tmp_path, threads):
+    def run(**classes) -> cohort.CohortResult:
+        return cohort.map(
+            items.fit_own_model,
+            [2.0],
+            store=tmp_path,
+            executor=threads,
+            classes=classes,
+            progress=False,
+        )
 
-    path = stores.write(tmp_path, "key", {"weights": jnp.arange(3.0)})
-    found = stores.read(path)["weights"]
-    assert type(found) is np.ndarray
-    np.testing.assert_array_equal(found, np.arange(3, dtype=np.float32), strict=True)
+    with pytest.raises(DataFormatError, match="OwnModel"):
+        run()["0"]
+    found = run(OwnModel=items.own_model_class())
+    assert found.n_reused == 1
+    assert float(found["0"].model.rate) == 2.0
 
 
 @pytest.mark.parametrize("function", [items.an_object, items.a_lambda])
