@@ -128,15 +128,18 @@ def _wanted(to) -> tuple[np.ndarray, dict]:
     if isinstance(to, xr.DataArray | xr.Dataset):
         if "time" not in to.coords:
             raise invalid("to", "no time coordinate", "a coordinate `time` in seconds")
-        wanted = to["time"].values.astype(float)
+        wanted = to["time"].values
         coords = {k: v for k, v in to.coords.items() if v.dims == ("time",)}
     else:
-        wanted = np.asarray(to, dtype=float)
+        wanted = np.asarray(to)
         coords = {"time": ("time", wanted)}
-    if wanted.ndim != 1 or not len(wanted):
-        raise invalid("to", f"times of shape {wanted.shape}", "(time,), at least one")
+    if wanted.ndim != 1 or not len(wanted) or wanted.dtype.kind not in "iuf":
+        raise invalid(
+            "to", f"times of shape {wanted.shape} and type {wanted.dtype}",
+            "(time,) in seconds, at least one",
+        )  # fmt: skip
     dimensions.require_finite(wanted, "to")
-    return wanted, coords
+    return wanted.astype(float), coords
 
 
 def _tolerance(tolerance, own: np.ndarray, to, method: str) -> float:

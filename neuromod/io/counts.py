@@ -76,13 +76,18 @@ def as_counts(
         raise invalid("bin_size", "none", "the width of the bins (s)")
     if time is None:
         time = (np.arange(len(counts)) + 0.5) * (bin_size or 1.0)
-    labels = np.arange(counts.shape[1]) if labels is None else labels
+    labels = np.arange(counts.shape[1]) if labels is None else np.asarray(labels)
+    time = np.asarray(time, dtype=float)
+    _require_length("times", time, len(counts), "bins")
+    _require_length("labels", labels, counts.shape[1], "neurons")
+    for values in (boundaries or {}).values():
+        _require_length("labels", values, len(counts), "bins")
     array = xr.DataArray(
         smallest(counts),
         dims=("time", "neuron"),
         coords={
-            "time": ("time", np.asarray(time, dtype=float)),
-            "neuron": ("neuron", labelled(np.asarray(labels), "neuron labels")),
+            "time": ("time", time),
+            "neuron": ("neuron", labelled(labels, "neuron labels")),
             **{k: ("time", v) for k, v in (boundaries or {}).items()},
         },
         name="spikes",
@@ -144,6 +149,17 @@ def described(array: xr.DataArray, bin_size: float, source: str) -> xr.DataArray
     return array.assign_attrs(
         units="spikes", long_name="spike count", bin_size=bin_size, source=source
     )
+
+
+def _require_length(what: str, values: np.ndarray, length: int, where: str) -> None:
+    if values.shape != (length,):
+        raise invalid(
+            "counts",
+            f"{len(values)} {what} for {length} {where}",
+            "as many",
+            "Counts are (time, neuron); transpose them if they are not.",
+            ShapeError,
+        )
 
 
 def _along_time(array: xr.DataArray, name: str) -> bool:

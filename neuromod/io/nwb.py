@@ -89,12 +89,7 @@ def _require_nwb(file: Hdf5) -> None:
 
 
 def _read_units(file: Hdf5, units: Any, reading: Reading) -> SpikeTrains:
-    if reading.sample_rate is not None or reading.time_unit is not None:
-        raise invalid(
-            "sample_rate or time_unit",
-            "one",
-            "neither: the times in an NWB file are in seconds",
-        )
+    in_seconds = reading.in_seconds("an NWB file")
     times, counts = _ragged(file, units, "spike_times")
     columns = _columns(file, units)
     identifiers = columns.pop("id", np.arange(len(counts)))
@@ -113,7 +108,7 @@ def _read_units(file: Hdf5, units: Any, reading: Reading) -> SpikeTrains:
         sample_rate=rate,
         annotations=columns,
         source=str(file.path),
-        reading=reading,
+        reading=in_seconds if rate is None else reading,
         **limits,
     )
 

@@ -134,7 +134,7 @@ def _add_units(content: Any, trains: SpikeTrains) -> None:
 
 def _add_counts(content: Any, spikes: xr.DataArray) -> None:
     from pynwb import TimeSeries
-    from pynwb.core import DynamicTable
+    from pynwb.core import DynamicTable, VectorData
 
     counts = checked(spikes, None, "spikes")
     module = content.create_processing_module("ecephys", "Spike counts in bins")
@@ -156,11 +156,16 @@ def _add_counts(content: Any, spikes: xr.DataArray) -> None:
             n_bins = np.diff(np.r_[starts, len(labels)])
             tables[f"{boundary}s"] = {"label": labels[starts], "n_bins": n_bins}
     for name, columns in tables.items():
-        table = DynamicTable(name=name, description=f"{name} of the spike counts")
-        for column, values in columns.items():
-            data = values.tolist()
-            table.add_column(name=column, description=column, data=data)
-        module.add(table)
+        module.add(
+            DynamicTable(
+                name=name,
+                description=f"{name} of the spike counts",
+                columns=[
+                    VectorData(name=column, description=column, data=values.tolist())
+                    for column, values in columns.items()
+                ],
+            )
+        )
 
 
 def _add_behaviour(content: Any, behaviour: xr.Dataset) -> None:

@@ -80,7 +80,7 @@ def _pynapple(source: Any, reading: Reading, kind: str) -> Spikes:
         units = {0: source.t}
     return SpikeTrains.from_units(
         units,
-        reading=reading,
+        reading=reading.in_seconds("pynapple objects"),
         observed=(support,) * len(units),
         annotations=_pynapple_metadata(source) if grouped else {},
         source=f"pynapple {kind}",
@@ -128,7 +128,7 @@ def _neo(source: Any, reading: Reading, kind: str) -> SpikeTrains:
             np.array([[train.t_start.rescale("s"), train.t_stop.rescale("s")]])
             for train in trains
         ),
-        reading=reading,
+        reading=reading.in_seconds("neo objects"),
         source="neo SpikeTrain",
     )
 

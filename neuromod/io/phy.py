@@ -171,7 +171,9 @@ def require_curated(trains: SpikeTrains) -> SpikeTrains:
     quality = trains.annotations["quality"]
     if "good" not in quality:
         values, counts = np.unique(quality, return_counts=True)
-        found = ", ".join(f"{n} {v!r}" for v, n in zip(values, counts, strict=True))
+        found = ", ".join(
+            f"{n} {named(v)!r}" for v, n in zip(values, counts, strict=True)
+        )
         raise invalid(
             "quality",
             f"no cluster that was judged 'good' in {trains.source} ({found})",

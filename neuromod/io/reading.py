@@ -1,12 +1,12 @@
 """What a reader has to be told: the words that every format understands.
 
-A number in a file has no unit. Floating-point times are taken as seconds; whole
-numbers could be seconds or samples of the amplifier's clock, so they are refused
-until one of the two is said, here or in the file.
+A number in a file has no unit. Times with a fraction are taken as seconds; times that
+are all whole numbers (integers, or many floats) could be samples of the amplifier's
+clock as well, so they are refused until one of the two is said, here or in the file.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from neuromod.core.errors import choice, did_you_mean, invalid
 TICKS_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6}
 NANOSECOND_CLOCK = 1e9
 LARGEST_TICK = 2.0**62
+MANY = 20
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Reading:
         Rate (Hz) of the clock if the times are samples (ticks) of it.
     time_unit
         Unit of the times if they are no samples: "s", "ms" or "us". Needed for whole
-        numbers; floating-point times are in seconds unless said otherwise.
+        numbers; times with a fraction are in seconds unless said otherwise.
     start, stop
         Limits of the recording (s), in place of those that the source states;
         spikes outside are dropped, and counted.
@@ -67,6 +68,16 @@ class Reading:
         if self.start is not None and self.stop is not None and self.stop <= self.start:
             raise invalid("stop", f"{self.stop} s", f"more than start={self.start} s")
 
+    def in_seconds(self, source: str) -> "Reading":
+        """Return this for a source whose times are in seconds, whoever says else."""
+        if self.sample_rate is not None or self.time_unit is not None:
+            raise invalid(
+                "sample_rate or time_unit",
+                "one of them",
+                f"neither: the times in {source} are in seconds",
+            )
+        return replace(self, time_unit="s")
+
     def ticks(
         self, times: object, argument: str, sample_rate: float | None = None
     ) -> tuple[np.ndarray, float]:
@@ -80,20 +91,38 @@ class Reading:
         rate = self.sample_rate or sample_rate
         if rate is not None and self.time_unit is None:
             return whole(values, argument), float(rate)
-        if values.dtype.kind in "iu" and values.size and self.time_unit is None:
-            raise invalid(
-                argument,
-                f"whole numbers ({values.dtype}), which may be samples or seconds",
-                "times whose unit is known",
-                "Say sample_rate=30000 (Hz) if they are samples of a clock, or "
-                'time_unit="s" (or "ms", "us").',
-            )
+        if self.time_unit is None:
+            _require_seconds(values, argument)
+        per_tick = round(NANOSECOND_CLOCK / TICKS_PER_SECOND[self.time_unit or "s"])
         require_finite(values, argument)
-        per_second = TICKS_PER_SECOND[self.time_unit or "s"]
+        _require_room(values, argument, LARGEST_TICK / per_tick)
         if values.dtype.kind in "iu":
-            return whole(values, argument), per_second
-        nanoseconds = np.rint(values * (NANOSECOND_CLOCK / per_second))
-        return whole(nanoseconds, argument), NANOSECOND_CLOCK
+            return values.astype(np.int64) * per_tick, NANOSECOND_CLOCK
+        return np.rint(values * per_tick).astype(np.int64), NANOSECOND_CLOCK
+
+
+def _require_room(values: np.ndarray, argument: str, largest: float) -> None:
+    if values.size and max(-float(values.min()), float(values.max())) > largest:
+        raise invalid(
+            argument,
+            f"times from {values.min():.3g} to {values.max():.3g}",
+            f"nothing beyond {largest:.3g}",
+            'In which unit are they? Say time_unit="us", or sample_rate=.',
+        )
+
+
+def _require_seconds(values: np.ndarray, argument: str) -> None:
+    """Refuse numbers that look like samples; MATLAB keeps these as doubles, too."""
+    fractions = values.dtype.kind == "f" and (values % 1 != 0).any()
+    few = values.dtype.kind == "f" and len(values) < MANY
+    if len(values) and not fractions and not few:
+        raise invalid(
+            argument,
+            f"whole numbers ({values.dtype}), which may be samples or seconds",
+            "times whose unit is known",
+            "Say sample_rate=30000 (Hz) if they are samples of a clock, or "
+            'time_unit="s" (or "ms", "us").',
+        )
 
 
 def numbers(values: object, argument: str) -> np.ndarray:
@@ -126,13 +155,7 @@ def whole(values: np.ndarray, argument: str) -> np.ndarray:
             "whole samples, since a sample rate is given",
             "Leave out sample_rate if the times are in seconds.",
         )
-    if values.size and max(-float(values.min()), float(values.max())) > LARGEST_TICK:
-        raise invalid(
-            argument,
-            f"a time as large as {values.max():.3g}",
-            f"less than {LARGEST_TICK:.3g} ticks",
-            'In which unit are they? Say time_unit="us", or sample_rate=.',
-        )
+    _require_room(values, argument, LARGEST_TICK)
     return values.astype(np.int64)
 
 

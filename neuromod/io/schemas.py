@@ -238,7 +238,7 @@ def _saved_by_pynapple(
         labels=labels,
         observed=(support,) * len(labels),
         source=source,
-        reading=reading,
+        reading=reading.in_seconds("a file of pynapple"),
     )
 
 

@@ -206,20 +206,12 @@ class SpikeTrains:
             raise invalid("labels", len(labels), f"{len(trains)}, one for each unit")
         reading = keywords.get("reading") or Reading()
         rate = keywords.get("sample_rate")
-        parts, rates = [], set()
-        for label, times in trains.items():
-            part, part_rate = reading.ticks(times, f"spike times of {label!r}", rate)
-            parts.append(part)
-            rates |= {part_rate} if len(part) else set()
-        if len(rates) > 1:
-            raise invalid(
-                "spike times",
-                "whole numbers for some units, seconds for others",
-                "one clock for all units",
-            )
-        clock = rates.pop() if rates else rate or NANOSECOND_CLOCK
+        parts = [
+            reading.ticks(times, f"spike times of {label!r}", rate)[0]
+            for label, times in trains.items()
+        ]
         keywords |= {
-            "sample_rate": clock,
+            "sample_rate": reading.ticks([], "spike times", rate)[1],
             "reading": replace(reading, sample_rate=None, time_unit=None),
             "labels": labels,
         }

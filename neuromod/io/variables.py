@@ -55,10 +55,20 @@ def spelt(name: str) -> str:
 
 def plain(values: Any) -> np.ndarray:
     """Return an array of numbers or text: objects become text."""
+    if isinstance(values, list):
+        values = [_single(value) for value in values]
     array = np.asarray(values)
     if array.dtype.kind in "biufU":
         return array
     return np.array([named(value) for value in array.reshape(-1)], dtype=str)
+
+
+def _single(value: Any) -> Any:
+    """Return what is in a cell that holds one thing."""
+    array = np.asarray(value, dtype=object)
+    if array.size != 1:
+        raise invalid("labels", f"{array.size} values in one cell", "one label in each")
+    return array.reshape(-1)[0]
 
 
 def is_nested(value: Any) -> bool:
