@@ -118,7 +118,7 @@ def _add_units(content: Any, trains: SpikeTrains) -> None:
         content.add_unit_column(name, f"{name} of the unit")
     if trains.labels.dtype.kind != "i":
         content.add_unit_column("unit_name", "name of the unit")
-    for i, label in enumerate(trains.labels):
+    for i, (label, times) in enumerate(trains.to_dict().items()):
         fields = {name: values[i] for name, values in trains.annotations.items()}
         if trains.labels.dtype.kind == "i":
             fields["id"] = int(label)
@@ -128,7 +128,7 @@ def _add_units(content: Any, trains: SpikeTrains) -> None:
             fields["obs_intervals"] = trains.observed[i]
         elif trains.start is not None and trains.stop is not None:
             fields["obs_intervals"] = [[trains.start, trains.stop]]
-        content.add_unit(spike_times=trains.train(label), **fields)
+        content.add_unit(spike_times=times, **fields)
     content.units.resolution = 1.0 / trains.rate
 
 

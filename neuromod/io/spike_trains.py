@@ -259,6 +259,18 @@ class SpikeTrains:
         (index,) = positions([label], self.labels, "label")
         return self.ticks[self.neurons == index] / self.rate
 
+    def to_dict(self) -> dict[Any, np.ndarray]:
+        """Return the times (s) of each unit by label.
+
+        Examples
+        --------
+        >>> SpikeTrains.from_events([0.1, 0.2], ["b", "a"]).to_dict()
+        {'a': array([0.2]), 'b': array([0.1])}
+        """
+        times = self.times[np.argsort(self.neurons, kind="stable")]
+        ends = np.cumsum(self.n_spikes.values)
+        return dict(zip(self.labels.tolist(), np.split(times, ends[:-1]), strict=True))
+
     def select(self, labels: object = None, **annotations: object) -> Self:
         """Keep some units: by label, by what is annotated, or both.
 

@@ -1,5 +1,8 @@
 """What is particular to one format: Phy, MATLAB, tables, archives, objects."""
 
+import os
+
+import h5py
 import numpy as np
 import pandas
 import pytest
@@ -292,3 +295,61 @@ def test_pynapple_keeps_what_it_knows_of_units():
     assert one.values.ravel().tolist() == [0, 1, 0, 1]
     with pytest.raises(InvalidInputError, match="neither: the times in pynapple"):
         io.read_spikes(group, 0.1, time_unit="ms")
+
+
+def test_matlab_7_3_structs_texts_and_arrays_of_structs(tmp_path):
+    from neuromod.io.matlab import read_mat
+
+    path = tmp_path / "a.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        times = [file.create_dataset(f"#refs#/{i}", data=[[0.1 + i]]) for i in (0, 1)]
+        text = file.create_dataset("#refs#/text", data=np.array([[67], [65]], "u2"))
+        text.attrs["MATLAB_class"] = np.bytes_("char")
+        array = file.create_group("spikes")
+        for name, nodes in (("times", times), ("name", [text, text])):
+            field = array.create_dataset(name, (2, 1), h5py.ref_dtype)
+            for i, node in enumerate(nodes):
+                field[i, 0] = node.ref
+        file["scalar/depth"] = [[1.0, 2.0], [3.0, 4.0]]
+    variables = read_mat(path)
+    assert set(variables) == {"spikes", "scalar"}
+    assert variables["spikes"][1]["name"] == "CA"
+    assert variables["scalar"]["depth"].tolist() == [[1.0, 3.0], [2.0, 4.0]]
+    with pytest.raises(KeyError):
+        variables["#refs#"]
+    with pytest.raises(InvalidInputError, match="'CA' twice"):
+        io.read_spikes(path, 0.1)
+    with h5py.File(path, "a") as file:
+        del file["spikes/name"]
+    assert io.read_spikes(path, 0.5).sum("time").values.tolist() == [1, 1]
+
+
+def test_matlab_stores_empty_structs_and_missing_numbers(tmp_path):
+    from neuromod.io.matlab import read_mat
+
+    savemat(tmp_path / "a.mat", {"none": {}, "grid": np.zeros((2, 0))})
+    assert read_mat(tmp_path / "a.mat")["grid"].shape == (2, 0)
+
+
+def test_counts_say_what_was_left_out():
+    counts = io.read_spikes(small().bin(0.3), exclude=[4, "9"])
+    assert counts.attrs["excluded"] == "4, 9"
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(InvalidInputError, match="no regular file"):
+        io.read_spikes(tmp_path / "pipe.npz", 0.1)
+    with pytest.raises(InvalidInputError, match="a readable path"):
+        io.read_spikes(tmp_path / ("long" * 100), 0.1)
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    path, _ = written.npz_ticks(tmp_path, small())
+
+    def refuse(*_, **__):
+        raise PermissionError("not yours")
+
+    monkeypatch.setattr("zipfile.ZipFile", refuse)
+    with pytest.raises(InvalidInputError, match="which may not be read"):
+        io.read_spikes(path, 0.1)

@@ -29,10 +29,6 @@ def small() -> SpikeTrains:
     )
 
 
-def per_unit(trains: SpikeTrains) -> dict[Any, np.ndarray]:
-    return {label: trains.train(label) for label in trains.labels.tolist()}
-
-
 def limits(trains: SpikeTrains) -> dict[str, float]:
     start, stop = trains.limits
     return {"start": start, "stop": stop}
@@ -70,7 +66,7 @@ def npz_seconds(folder: Path, trains: SpikeTrains):
 def mat_cells(folder: Path, trains: SpikeTrains):
     path = folder / "cells.mat"
     cells = np.empty((1, trains.n_neurons), dtype=object)
-    cells[0] = [times.reshape(-1, 1) for times in per_unit(trains).values()]
+    cells[0] = [times.reshape(-1, 1) for times in trains.to_dict().values()]
     variables = {"spikes": cells, "unit_labels": trains.labels, "lfp": np.ones((9, 2))}
     savemat(path, variables, do_compression=True)
     return path, limits(trains)
@@ -79,7 +75,7 @@ def mat_cells(folder: Path, trains: SpikeTrains):
 def mat_struct(folder: Path, trains: SpikeTrains):
     path = folder / "session.spikes.cellinfo.mat"
     cells = np.empty(trains.n_neurons, dtype=object)
-    cells[:] = list(per_unit(trains).values())
+    cells[:] = list(trains.to_dict().values())
     savemat(path, {"spikes": {"times": cells, "UID": trains.labels}})
     return path, limits(trains)
 
@@ -87,7 +83,7 @@ def mat_struct(folder: Path, trains: SpikeTrains):
 def mat_struct_array(folder: Path, trains: SpikeTrains):
     path = folder / "struct_array.mat"
     units = np.zeros(trains.n_neurons, dtype=[("name", object), ("times", object)])
-    for unit, (label, times) in zip(units, per_unit(trains).items(), strict=True):
+    for unit, (label, times) in zip(units, trains.to_dict().items(), strict=True):
         unit["name"], unit["times"] = f"u{label}", times
     savemat(path, {"neurons": units})
     return path, limits(trains)
@@ -110,7 +106,7 @@ def mat_73(folder: Path, trains: SpikeTrains):
         references = file.create_group("#refs#")
         cells = file.create_dataset("spikes", (trains.n_neurons, 1), h5py.ref_dtype)
         cells.attrs["MATLAB_class"] = np.bytes_("cell")
-        for i, times in enumerate(per_unit(trains).values()):
+        for i, times in enumerate(trains.to_dict().values()):
             shape = np.array([0, 0], dtype=np.uint64)
             node = references.create_dataset(
                 str(i), data=times.reshape(1, -1) if len(times) else shape
@@ -175,14 +171,14 @@ SESSION: dict[str, Any] = {
 
 
 def mapping(folder: Path, trains: SpikeTrains):
-    return per_unit(trains), limits(trains)
+    return trains.to_dict(), limits(trains)
 
 
 def pynapple(folder: Path, trains: SpikeTrains):
     import pynapple as nap
 
     support = nap.IntervalSet(*trains.limits)
-    units = {k: nap.Ts(t, time_support=support) for k, t in per_unit(trains).items()}
+    units = {k: nap.Ts(t, time_support=support) for k, t in trains.to_dict().items()}
     return nap.TsGroup(units, time_support=support), {}
 
 
@@ -200,7 +196,7 @@ def neo(folder: Path, trains: SpikeTrains):
         neo.SpikeTrain(
             times * 1e3, t_start=start * 1e3, t_stop=stop * 1e3, units="ms", name=str(k)
         )
-        for k, times in per_unit(trains).items()
+        for k, times in trains.to_dict().items()
     ], {}
 
 
