@@ -41,7 +41,7 @@ from neuromod.core.result import Result
 from tests.core.tiny import CLASSES, TinyLayer, tiny_result
 
 GOOD = ("refused", "plain data")
-SECONDS_ALLOWED = 20
+SECONDS_ALLOWED = 60
 MEMORY_ALLOWED = 2 * 1024**3  # above what the process takes before the first case
 
 # Modules of the standard library that nothing here imports unless a file makes it.
@@ -315,14 +315,14 @@ def make_case(folder: Path, kind: str, seed: int) -> bytes:
 
 
 def run_case(folder: Path, kind: str, seed: int) -> dict[str, Any]:
-    """Load one case, and return its verdict, its error and its seconds."""
+    """Load one case, and return its verdict, its error and its CPU seconds."""
     path = folder / "case.nc"
     path.write_bytes(make_case(folder, kind, seed))
     before = set(folder.iterdir())
     _events.clear()
     signal.signal(signal.SIGALRM, _out_of_time)
     signal.alarm(SECONDS_ALLOWED)
-    started, detail = time.perf_counter(), ""
+    started, detail = time.process_time(), ""
     try:
         with _watched():
             result = neuromod.load(path, CLASSES)
@@ -334,7 +334,7 @@ def run_case(folder: Path, kind: str, seed: int) -> dict[str, Any]:
         verdict, detail = "wrong error", f"{type(error).__name__}: {error}"
     finally:
         signal.alarm(0)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     if verdict == "plain data" and kind in DAMAGE:
         verdict = "damage not noticed"
     if _events or BAIT in sys.modules or set(folder.iterdir()) != before:
@@ -343,13 +343,17 @@ def run_case(folder: Path, kind: str, seed: int) -> dict[str, Any]:
         "kind": kind,
         "seed": seed,
         "verdict": verdict,
-        "seconds": round(seconds, 4),
+        "cpu_seconds": round(seconds, 4),
         "detail": detail[-300:],
     }
 
 
+class _OutOfTime(BaseException):
+    """No Exception, which `neuromod.load` would take for its file's fault."""
+
+
 def _out_of_time(*_: object) -> None:
-    raise TimeoutError(f"{SECONDS_ALLOWED} s are over")
+    raise _OutOfTime(f"{SECONDS_ALLOWED} s are over")
 
 
 # What the interpreter is asked to do while a file is loaded, told by an audit hook.
@@ -425,7 +429,7 @@ def watch(n_cases: int, seed: int) -> list[dict[str, Any]]:
             if len(outcomes) % 200 == 0 and "verdict" in said:
                 print(f"{len(outcomes)} of {n_cases}", file=sys.stderr, flush=True)
         if child.wait() != 0 and len(outcomes) < n_cases:
-            died = {"kind": "?", "seed": len(outcomes), "seconds": 0.0, "grown_mb": 0.0}
+            died = {"kind": "?", "seed": len(outcomes), "cpu_seconds": 0, "grown_mb": 0}
             outcomes.append({**died, "verdict": "crashed", "detail": child.returncode})
     return outcomes
 
@@ -442,7 +446,7 @@ def report(outcomes: list[dict[str, Any]], seed: int) -> dict[str, Any]:
         "seed": seed,
         "cases": len(outcomes),
         "verdicts": dict(sorted(tally.items())),
-        "slowest_seconds": max(o["seconds"] for o in outcomes),
+        "slowest": sorted(outcomes, key=lambda o: o["cpu_seconds"])[-3:],
         "memory_growth_mb": round(max(o["grown_mb"] for o in outcomes)),
         "bad": [o for o in outcomes if o["verdict"] not in GOOD],
     }

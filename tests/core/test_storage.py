@@ -391,7 +391,7 @@ def check_whole(result):
 @pytest.mark.parametrize("kind", fuzz_result.KINDS)
 def test_a_hostile_maker_gets_an_error_or_plain_data(kind, tmp_path):
     """A few of the cases of which ``python -m tests.core.fuzz_result`` runs many."""
-    for case in range(8):
+    for case in range(6):
         outcome = fuzz_result.run_case(tmp_path, kind, seed=case)
         assert outcome["verdict"] in fuzz_result.GOOD, outcome
-        assert outcome["seconds"] < 10, outcome
+        assert outcome["cpu_seconds"] < 5, outcome
