@@ -19,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +65,7 @@ def cpu_seconds(function: Callable, *arguments: jax.Array) -> float:
     return statistics.median(round_seconds(n_calls) for _ in range(5)) / n_calls
 
 
-def measure() -> dict[str, float | str | int | None]:
+def measure() -> dict[str, Any]:
     """Measure both ratios."""
     with jax.enable_x64(True):
         transition = 0.1 / N_STATES + 0.9 * jnp.eye(N_STATES)
