@@ -40,6 +40,7 @@ html_css_files = ["neuromod.css"]
 # carry the outputs of their own full run.
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
+nb_execution_show_tb = True
 nb_execution_timeout = 300
 nb_execution_excludepatterns = ["tutorials/*"]
 nb_merge_streams = True
