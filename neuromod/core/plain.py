@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from neuromod.core import arrays
 from neuromod.core.errors import InvalidInputError, invalid
 
 MAX_DEPTH = 100
+MAX_VALUES = 300_000
 MAX_BYTES = 8 * 1024**2
 
 Special = Callable[[Any, str], Any]
@@ -105,19 +107,13 @@ def dumps(packed: Any) -> str:
     Raises
     ------
     InvalidInputError
-        If they are nested too deeply or too many.
+        If they are too many, or nested too deeply.
     """
-    if _depth(packed) > MAX_DEPTH:
-        expected = f"at most {MAX_DEPTH}"
-        raise invalid("result", "values nested in too many levels", expected)
+    if (excess := _excess(packed)) is not None:
+        raise _too_much(excess)
     text = json.dumps(packed, allow_nan=False, separators=(",", ":"))
     if len(text) > MAX_BYTES:
-        raise invalid(
-            "result",
-            f"{len(text) / 1e6:.0f} MB of settings, attributes and names",
-            f"at most {MAX_BYTES / 1e6:.0f} MB",
-            "Put what is large into arrays of `data`.",
-        )
+        raise _too_much(f"more than {MAX_BYTES / 1e6:.0f} MB")
     return text
 
 
@@ -132,8 +128,8 @@ def loads(text: bytes) -> Any:
     if len(text) > MAX_BYTES:
         raise ValueError(f"{len(text)} bytes of JSON")
     packed = json.loads(text, parse_constant=_refuse_constant)
-    if _depth(packed) > MAX_DEPTH:
-        raise ValueError(f"JSON nested deeper than {MAX_DEPTH} levels")
+    if (excess := _excess(packed)) is not None:
+        raise ValueError(f"JSON of {excess}")
     return packed
 
 
@@ -183,20 +179,28 @@ def _not_plain(value: Any, where: str) -> InvalidInputError:
     return invalid(where, got, expected, remedy)
 
 
-def _depth(packed: Any) -> int:
-    """Count the levels of nesting, up to one more than are allowed."""
-    depth, level = 0, [packed]
-    while level and depth <= MAX_DEPTH:
-        containers = [v for v in level if isinstance(v, list | dict)]
-        level = [
-            item
-            for container in containers
-            for item in (
-                container if isinstance(container, list) else container.values()
-            )
-        ]
-        depth += 1
-    return depth
+def _excess(packed: Any) -> str | None:
+    """Tell in what way packed values are too much for a file, if they are."""
+    depth, count, level = 0, 0, [packed]
+    while level:
+        depth, count = depth + 1, count + len(level)
+        if depth > MAX_DEPTH:
+            return f"more than {MAX_DEPTH} levels"
+        if count > MAX_VALUES:
+            return f"more than {MAX_VALUES} values"
+        containers = (v for v in level if isinstance(v, list | dict))
+        items = (v if isinstance(v, list) else v.values() for v in containers)
+        level = list(islice(chain.from_iterable(items), MAX_VALUES + 1))
+    return None
+
+
+def _too_much(excess: str) -> InvalidInputError:
+    return invalid(
+        "result",
+        f"{excess} of settings, attributes and names",
+        "few and plain ones",
+        "Put what is large into arrays of `data`.",
+    )
 
 
 def _refuse_constant(name: str) -> Any:

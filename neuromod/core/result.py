@@ -267,7 +267,10 @@ def load(
 def _require_plain(values: Any, argument: str) -> None:
     if type(values) is not dict:
         raise invalid(argument, f"a {type(values).__name__}", "a dict of plain values")
-    plain.pack(values, argument)
+    try:
+        plain.pack(values, argument)
+    except RecursionError:
+        raise invalid(argument, "a value that holds itself", "plain values") from None
 
 
 def _strictly_typed(leaf: Any) -> Any:

@@ -16,6 +16,8 @@ from neuromod.core.result import Result
 from tests.core.tiny import CLASSES, TinyLayer, tiny_network, tiny_result
 
 SEEDS = [3, 7, 9]
+CYCLE = {}
+CYCLE["itself"] = CYCLE
 
 
 def over_seeds(log_likelihood=None, dims=("seed", "iteration")):
@@ -46,6 +48,7 @@ def test_is_what_neuromod_exports():
         ({"data": xr.DataTree(xr.Dataset({"x": 1}))}, "'x' at the root of the tree"),
         ({"config": [1]}, "config: got a list, expected a dict"),
         ({"config": {"f": np.mean}}, r"config\['f'\]: got the function.*keep its name"),
+        ({"config": CYCLE}, "config: got a value that holds itself"),
         ({"provenance": {"x": object()}}, r"provenance\['x'\]: .*object"),
         ({"data": xr.DataTree.from_dict({"model": xr.Dataset()})}, "Rename it"),
     ],

@@ -1,5 +1,6 @@
 """The file: everything comes back, all damage is found, nothing foreign is believed."""
 
+import importlib
 import os
 import signal
 import struct
@@ -25,7 +26,7 @@ from neuromod.core.errors import (
     ShapeError,
 )
 from neuromod.core.result import Result
-from tests.core import fuzz_result
+from tests.core import fuzz_result, hostile
 from tests.core.tiny import CLASSES, tiny_result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -388,10 +389,37 @@ def check_whole(result):
     return i
 
 
-@pytest.mark.parametrize("kind", fuzz_result.KINDS)
+@pytest.mark.parametrize("kind", hostile.KINDS)
 def test_a_hostile_maker_gets_an_error_or_plain_data(kind, tmp_path):
     """A few of the cases of which ``python -m tests.core.fuzz_result`` runs many."""
     for case in range(6):
         outcome = fuzz_result.run_case(tmp_path, kind, seed=case)
         assert outcome["verdict"] in fuzz_result.GOOD, outcome
         assert outcome["cpu_seconds"] < 5, outcome
+
+
+def wrong_error(*_):
+    raise KeyError("groups")
+
+
+def writes(path, _):
+    path.with_name("HACKED").touch()
+
+
+@pytest.mark.parametrize(
+    ("load", "verdict"),
+    [
+        (wrong_error, "wrong error"),
+        (writes, "did something"),
+        (lambda *_: os.system("true"), "did something"),
+        (lambda *_: importlib.import_module(hostile.BAIT), "did something"),
+        (lambda *_: compile("1 + 1", "file", "eval"), "did something"),
+        (lambda *_: None, "no result"),
+        (lambda *_: result_of(), "damage not noticed"),
+    ],
+)
+def test_the_fuzzer_notices_what_must_not_happen(tmp_path, monkeypatch, load, verdict):
+    fuzz_result.run_case(tmp_path, "cut_short", 0)
+    monkeypatch.setattr(neuromod, "load", load)
+    assert fuzz_result.run_case(tmp_path, "cut_short", 0)["verdict"] == verdict
+    sys.modules.pop(hostile.BAIT, None)
