@@ -224,13 +224,14 @@ def _count(trains: SpikeTrains, grids: list[Grid]) -> np.ndarray:
 def _fill(counts: np.ndarray, trains: SpikeTrains, grids: list[Grid]) -> int:
     """Count every spike once; return how many fell into bins."""
     cells, row, n_in_bins = counts.reshape(-1), 0, 0
+    one = counts.dtype.type(1)  # of the same type: ten times as fast as a plain 1
     for grid in grids:
         edges = [math.ceil(grid.first), math.ceil(grid.stop)]
         low, high = np.searchsorted(trains.ticks, edges)
         for begin in range(low, high, _CHUNK):
             chunk = slice(begin, min(begin + _CHUNK, high))
             rows = grid.bins(trains.ticks[chunk]) + row
-            np.add.at(cells, rows * trains.n_neurons + trains.neurons[chunk], 1)
+            np.add.at(cells, rows * trains.n_neurons + trains.neurons[chunk], one)
         row += grid.n_bins
         n_in_bins += int(high - low)
     return n_in_bins

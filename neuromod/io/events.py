@@ -5,7 +5,7 @@ of a unit. Events stand in the order of time, and of units where they tie, so th
 sources of one recording give the same arrays whatever the order in their files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +80,8 @@ def require_ascending(
     ticks: np.ndarray, neurons: np.ndarray, labels: np.ndarray, rate: float
 ) -> None:
     """Raise if the times of a unit step back."""
+    if (ticks[:-1] <= ticks[1:]).all():
+        return
     order = np.argsort(neurons, kind="stable")
     same = np.diff(neurons[order].astype(np.int64)) == 0
     back = np.flatnonzero(same & (np.diff(ticks[order]) < 0))
@@ -127,3 +129,17 @@ def intersection(sets: list[np.ndarray]) -> np.ndarray:
     edges = edges[order]
     both = np.stack([edges[shared & ~before], edges[before & ~shared]], axis=1)
     return both[both[:, 0] < both[:, 1]]
+
+
+def annotated(annotations: Mapping[str, Any], n_neurons: int) -> dict[str, Any]:
+    """Return arrays with one entry for each unit, by name."""
+    arrays = {str(name): np.asarray(values) for name, values in annotations.items()}
+    for name, values in arrays.items():
+        if values.shape[:1] != (n_neurons,):
+            raise invalid(
+                f"annotations[{name!r}]",
+                f"shape {values.shape}",
+                f"one entry for each of the {n_neurons} units",
+                kind=ShapeError,
+            )
+    return arrays

@@ -209,17 +209,14 @@ def _chosen(
     trains: SpikeTrains, source: object, include: Any, exclude: Any, quality: Any
 ) -> SpikeTrains:
     n_before = trains.n_neurons
-    curated = (
-        quality is None
-        and isinstance(source, str | os.PathLike)
-        and (Path(source).is_dir())
-    )
-    if curated:
+    is_path = isinstance(source, str | os.PathLike)
+    if quality is None and is_path and Path(source).is_dir():
+        quality = "good"
         trains = phy.require_curated(trains)
     elif quality is not None and quality != "all":
         trains = trains.select(quality=quality)
     if trains.n_neurons < n_before:
-        kept = ", ".join(map(named, ["good"] if curated else several(quality)))
+        kept = ", ".join(map(named, several(quality)))
         note = f"{kept}: {trains.n_neurons} of {n_before} units"
         trains = replace(trains, notes={**trains.notes, "quality": note})
     if include is not None:

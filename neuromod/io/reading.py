@@ -69,7 +69,7 @@ class Reading:
             raise invalid("stop", f"{self.stop} s", f"more than start={self.start} s")
 
     def in_seconds(self, source: str) -> "Reading":
-        """Return this for a source whose times are in seconds, whoever says else."""
+        """Return this for a source in seconds; refuse if the user says otherwise."""
         if self.sample_rate is not None or self.time_unit is not None:
             raise invalid(
                 "sample_rate or time_unit",
@@ -90,7 +90,8 @@ class Reading:
         values = numbers(times, argument)
         rate = self.sample_rate or sample_rate
         if rate is not None and self.time_unit is None:
-            return whole(values, argument), float(rate)
+            remedy = "Leave out sample_rate if the times are in seconds."
+            return whole(values, argument, remedy), float(rate)
         if self.time_unit is None:
             _require_seconds(values, argument)
         per_tick = round(NANOSECOND_CLOCK / TICKS_PER_SECOND[self.time_unit or "s"])
@@ -135,9 +136,8 @@ def numbers(values: object, argument: str) -> np.ndarray:
         try:
             array = array.astype(float)
         except (TypeError, ValueError) as error:
-            raise invalid(argument, f"values like {array.flat[0]!r}", "numbers") from (
-                error
-            )
+            got = f"values like {array.flat[0]!r}"
+            raise invalid(argument, got, "numbers") from error
     if array.dtype.kind not in "iuf":
         raise invalid(argument, f"values of type {array.dtype}", "numbers")
     if sum(length > 1 for length in array.shape) > 1:
@@ -145,16 +145,12 @@ def numbers(values: object, argument: str) -> np.ndarray:
     return array.reshape(-1)
 
 
-def whole(values: np.ndarray, argument: str) -> np.ndarray:
+def whole(values: np.ndarray, argument: str, remedy: str = "") -> np.ndarray:
     """Return whole numbers as int64, in which they can be subtracted."""
     require_finite(values, argument)
     if values.dtype.kind == "f" and (values % 1 != 0).any():
-        raise invalid(
-            argument,
-            f"the fractional sample {values[values % 1 != 0][0]}",
-            "whole samples, since a sample rate is given",
-            "Leave out sample_rate if the times are in seconds.",
-        )
+        fraction = values[values % 1 != 0][0]
+        raise invalid(argument, f"the fraction {fraction}", "whole numbers", remedy)
     _require_room(values, argument, LARGEST_TICK)
     return values.astype(np.int64)
 
@@ -198,6 +194,8 @@ def labelled(labels: Iterable[object], argument: str) -> np.ndarray:
 
 def several(value: Any) -> list[Any]:
     """Return a list of what may be one thing (a text, a number) or many."""
+    if getattr(value, "ndim", 1) == 0:
+        return [np.asarray(value).item()]
     one = isinstance(value, str | bytes) or not isinstance(value, Iterable)
     return [value] if one else list(value)
 

@@ -48,6 +48,7 @@ TRAINS = ("spikes", "spiketimes", "times", "timestamps", "ts", "trains", "units"
 FIELDS = ("times", "spiketimes", "timestamps", "ts")
 FIELD_LABELS = ("labels", "label", "names", "name", "uid", "cluid", "ids", "id")
 KNOWN = (*TIMES, *TICKS, *COUNTS, *FIELDS)
+SESSIONS = {"block": "session", "session": "session", "trial": "trial"}
 LAYOUTS = (
     "spike_times or spike_tick with spike_unit or spike_clusters; counts with "
     "bin_size; or the times of each unit in a cell array `spikes`"
@@ -209,7 +210,7 @@ def _counts(variables: Variables, source: str, reading: Reading) -> Spikes | Non
     labels = variables.first((*LABELS, "neuron", "sourceunit"))
     boundaries = {
         boundary: plain(variables[name]).reshape(-1).astype(str)
-        for name, boundary in _BOUNDARIES.items()
+        for name, boundary in SESSIONS.items()
         if name in variables
     }
     return as_counts(
@@ -220,9 +221,6 @@ def _counts(variables: Variables, source: str, reading: Reading) -> Spikes | Non
         boundaries=boundaries,
         source=source,
     )
-
-
-_BOUNDARIES = {"block": "session", "session": "session", "trial": "trial"}
 
 
 def _saved_by_pynapple(

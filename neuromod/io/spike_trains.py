@@ -15,8 +15,9 @@ from typing import Any, Self
 import numpy as np
 import xarray as xr
 
-from neuromod.core.errors import ShapeError, choice, invalid
+from neuromod.core.errors import choice, invalid
 from neuromod.io.events import (
+    annotated,
     ascends,
     in_order,
     indices,
@@ -113,7 +114,7 @@ class SpikeTrains:
             require_ascending(ticks, neurons, labels, self.rate)
             ticks, neurons = in_order(ticks, neurons, len(labels))
         self._set(ticks=ticks, neurons=neurons, labels=labels, rate=float(self.rate))
-        self._set(annotations=_annotations(self.annotations, len(labels)))
+        self._set(annotations=annotated(self.annotations, len(labels)))
         self._set(observed=observed_intervals(self.observed, labels))
         if not len(self.n_outside):
             self._set(n_outside=np.zeros(len(labels), dtype=np.int64))
@@ -390,16 +391,3 @@ class SpikeTrains:
                 "Two clocks? Put both on one, or say start= and stop= to drop what "
                 "lies outside.",
             )
-
-
-def _annotations(annotations: Mapping[str, Any], n_neurons: int) -> dict[str, Any]:
-    arrays = {str(name): np.asarray(values) for name, values in annotations.items()}
-    for name, values in arrays.items():
-        if values.shape[:1] != (n_neurons,):
-            raise invalid(
-                f"annotations[{name!r}]",
-                f"shape {values.shape}",
-                f"one entry for each of the {n_neurons} units",
-                kind=ShapeError,
-            )
-    return arrays

@@ -288,8 +288,9 @@ def test_parquet_that_announces_more_than_it_holds(tmp_path, monkeypatch):
     ("name", "content", "message"),
     [
         ("params.py", "sample_rate = __import__('os').getpid()", "never run"),
-        ("params.py", "sample_rate = 1e999", "a rate > 0 Hz"),
-        ("params.py", "sample_rate = 0", "a rate > 0 Hz"),
+        ("params.py", "sample_rate = 1e999", "sample_rate = 1e999, expected"),
+        ("params.py", "sample_rate = 0", "sample_rate = 0, expected"),
+        ("params.py", "sample_rate = " + "1" * 10**6 + "x", "got sample_rate = 1111"),
         ("params.py", "rate = 30000", r"no sample_rate.*Say sample_rate="),
         ("params.py", "\xff\xfe", "does not parse|no sample_rate"),
         ("cluster_group.tsv", "a\tb\n1\t2\n", "cluster_id and group"),

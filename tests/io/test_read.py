@@ -88,7 +88,7 @@ def test_shared_recording_loses_only_spikes_outside_full_bins(recording):
     )
 
 
-@pytest.mark.parametrize("label", [19, "19", 19.0, [19], np.int8(19)])
+@pytest.mark.parametrize("label", [19, "19", 19.0, [19], np.int8(19), np.array(19)])
 def test_exclude_matches_numbers_and_text(label):
     counts = io.read_spikes(shared(RECORDINGS["wmaze"]), 1.0, exclude=label)
     assert 19 not in counts.neuron.values
@@ -261,7 +261,7 @@ MISTAKES = {
     "fractional samples": (
         lambda: io.read_spikes({"a": [0.5]}, 0.1, sample_rate=10.0),
         InvalidInputError,
-        "fractional sample 0.5.*Leave out sample_rate",
+        "the fraction 0.5.*Leave out sample_rate",
     ),
     "two units of time": (
         lambda: io.read_spikes({"a": [1]}, 0.1, sample_rate=10.0, time_unit="s"),
