@@ -193,7 +193,9 @@ def labelled(labels: Iterable[object], argument: str) -> np.ndarray:
 
 
 def several(value: Any) -> list[Any]:
-    """Return a list of what may be one thing (a text, a number) or many."""
+    """Return a list of what may be none, one thing (a text, a number) or many."""
+    if value is None:
+        return []
     if getattr(value, "ndim", 1) == 0:
         return [np.asarray(value).item()]
     one = isinstance(value, str | bytes) or not isinstance(value, Iterable)
