@@ -115,19 +115,17 @@ def advance(
     shift = lax.stop_gradient(jnp.max(reachable))  # it cancels from every result
     weights = predicted * _likelihood(evidence, shift)
     scale = jnp.sum(weights)
-    filtered = weights / scale
-    predicted_next = jnp.sum(filtered[:, None] * transition, axis=0)
-    return predicted_next, Forward(filtered, shift, scale)
+    # Divided last, so that the loop need not wait for the scale to sum the products.
+    predicted_next = jnp.sum(weights[:, None] * transition, axis=0) / scale
+    return predicted_next, Forward(weights / scale, shift, scale)
 
 
 def _likelihood(evidence: Array, shift: Array) -> Array:
-    """Return exp(evidence - shift), or 1 where the bin is impossible (shift -inf)."""
-    possible = shift > -jnp.inf
-    difference = evidence - jnp.where(possible, shift, 0.0)
-    # where, not minimum: at a tie minimum halves the gradient, and the best state ties.
+    """Return exp(evidence - shift); 1 where no state explains the bin (both -inf)."""
+    difference = evidence - shift
+    difference = jnp.where(jnp.isnan(difference), 0.0, difference)
     largest = math.log(jnp.finfo(evidence.dtype).max) - 1
-    difference = jnp.where(difference > largest, largest, difference)
-    return jnp.where(possible, jnp.exp(difference), 1.0)
+    return jnp.exp(jnp.minimum(difference, largest))
 
 
 def run_forward(chain: Chain, predicted: Array | None = None) -> tuple[Array, Forward]:
