@@ -15,10 +15,11 @@ engine="h5netcdf")`` opens the file by its path.
 *Damage* is found before anything else is read: the header has only one possible
 spelling for its content, and the checksum covers the rest, so that a change of any
 single bit is an error. *Malice* is another matter: whoever makes a file can make its
-checksum, and the libraries that parse HDF5 crash and hang on crafted bytes. So they
-are never shown the bytes: as no array is compressed or cut into pieces, its numbers
+checksum, and the libraries that parse HDF5 crash and hang on crafted bytes. So `read`
+never shows them the bytes: as no array is compressed or cut into pieces, its numbers
 lie in one stretch, and reading it takes nothing but its position. A hostile file can
-therefore hold wrong numbers, but it cannot do anything.
+therefore hold wrong numbers, but it cannot do anything here. (Other programs do parse
+it: open by its path only what you would trust as any HDF5 file.)
 """
 
 import io
