@@ -21,8 +21,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from tqdm.auto import tqdm
-
 from neuromod.core import pool
 from neuromod.core import store as stores
 from neuromod.core.devices import n_cores
@@ -31,6 +29,7 @@ from neuromod.core.errors import invalid
 from neuromod.core.keys import keys
 from neuromod.core.lanes import lanes as lanes
 from neuromod.core.outcomes import CohortResult as CohortResult
+from neuromod.core.progress import progress_bar
 from neuromod.core.worker import Call, Finished, compute, compute_packed
 from neuromod.core.worker import Failure as Failure
 
@@ -121,9 +120,8 @@ def map(
         if label not in outcomes
     }
     n_reused = len(outcomes)
-    bar = tqdm(
-        total=len(labelled), initial=n_reused, desc="cohort", disable=not progress
-    )
+    bar = progress_bar(len(labelled), "cohort.map", "item", shown=progress)
+    bar.update(n_reused)
     with bar, closing(run(calls)) as running:
         for label, outcome in running:
             outcomes[label] = outcome

@@ -203,9 +203,7 @@ def _split_long(array: xr.DataArray, boundary: str, argument: str):
     ends = np.r_[starts[1:], len(labels)]
     names = tuple(str(n) for n in labels[starts])
     dimensions.require_unique(np.array(names), f"{argument}.{boundary}")
-    parts = [
-        array.isel(time=slice(a, b)) for a, b in zip(starts, ends, strict=True)
-    ]
+    parts = [array.isel(time=slice(a, b)) for a, b in zip(starts, ends, strict=True)]
     return names, parts
 
 

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
-from tqdm.auto import tqdm
 
 from neuromod.core.comparison import MODEL
 from neuromod.core.comparison import compare as compare
@@ -33,6 +32,7 @@ from neuromod.core.folds import Fold as Fold
 from neuromod.core.folds import blocked_folds as blocked_folds
 from neuromod.core.folds import leave_one_out as leave_one_out
 from neuromod.core.pieces import Data
+from neuromod.core.progress import progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,7 @@ def cross_validate(
     fits = {MODEL: fit, **(nulls or {})}
     rows: list[list[dict[str, float]]] = [[] for _ in fits]
     n_fits = len(fits) * len(folds)
-    with tqdm(total=n_fits, desc="cross_validate", disable=not progress) as bar:
+    with progress_bar(n_fits, "cross_validate", "fit", shown=progress) as bar:
         for fold, fold_seed in zip(folds, _seeds(seed, len(folds)), strict=True):
             train, test = fold.cut(data)
             for row, (name, fitting) in zip(rows, fits.items(), strict=True):

@@ -70,7 +70,8 @@ def _common_bin_size(data: Sequences, spikes: Any, argument: str) -> float:
             "one bin width",
             "Bin all sessions alike with neuromod.io.bin_spikes.",
         )
-    return float(known[0])
+    # A difference of times carries rounding in its last digits.
+    return float(f"{known[0]:.9g}")
 
 
 def typed(tree: Any, precision: str) -> Any:

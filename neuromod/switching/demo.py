@@ -103,6 +103,7 @@ def section(tree: xr.DataTree, *, seed: int) -> Section:
         pictures=_pictures(result, test, true, found),
         numbers=numbers,
         code=CODE,
+        results={"fit": result},
         seconds=time.process_time() - started,
     )
 
@@ -149,14 +150,13 @@ def _weights(result, tree: xr.DataTree, order: dict[int, int]):
 def _pictures(result, test, true, found) -> list[Picture]:
     states, ax = figure(size=(7.2, 3.0))
     plot_states(result, test, stop=12.0, ax=ax)
-    circuits, axes = figure(1, 3, size=(9.6, 2.9))
+    circuits, axes = figure(1, 3, size=(7.0, 2.5))
     plot_connectivity(result, state=0, ax=axes[0])
     axes[1].plot(true.ravel(), found.ravel(), ".", markersize=3, alpha=0.5)
     limit = 1.1 * np.abs(true).max()
     axes[1].plot([-limit, limit], [-limit, limit], color="0.6", linewidth=0.8)
     axes[1].set(xlabel="True weight", ylabel="Estimated weight")
     plot_convergence(result, ax=axes[2])
-    circuits.tight_layout()
     return [
         Picture(
             states,

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from neuromod.core.errors import DivergedError
+from neuromod.core.progress import progress_bar
 from neuromod.switching import starts
 from neuromod.switching.inference import (
     Posterior,
@@ -21,6 +22,7 @@ from neuromod.switching.inference import (
 from neuromod.switching.model import SwitchingGLM
 
 SCORING_STEPS_AT_START = 3
+EARLY = 100.0
 
 
 class Restart(NamedTuple):
@@ -81,22 +83,43 @@ def starting_points(
     return models
 
 
-def climb_all(
+def race(
     models: list[SwitchingGLM],
     problem: Problem,
     max_iterations: int,
     tolerance: float,
     progress: bool,
 ) -> list[Restart]:
-    """Climb from every starting point, with a progress bar."""
-    with tqdm(
-        total=len(models), desc="switching.fit", unit="restart", disable=not progress
-    ) as bar:
-        runs = []
+    """Climb from every starting point, and to the end from the best of them.
+
+    Most of a climb is spent on its last thousandth. So every restart stops while its
+    iterations still gain a little, and only the one that got highest goes on.
+    """
+    early = tolerance * (EARLY if len(models) > 1 else 1.0)
+    runs = []
+    with progress_bar(len(models), "fit", "start", shown=progress) as bar:
         for model in models:
-            runs.append(climb(model, problem, max_iterations, tolerance, bar))
+            runs.append(climb(model, problem, max_iterations, early, bar))
             bar.update()
+        if early > tolerance:
+            best = best_of(runs)
+            left = max_iterations - len(runs[best].objectives) + 1
+            rest = climb(runs[best].model, problem, left, tolerance, bar)
+            runs[best] = _joined(runs[best], rest)
     return runs
+
+
+def best_of(runs: list[Restart]) -> int:
+    """Return which restart got highest."""
+    return int(np.argmax([run.objectives[-1] for run in runs]))
+
+
+def _joined(first: Restart, rest: Restart) -> Restart:
+    # The second climb begins where the first ended, so that point stands in both.
+    return rest._replace(
+        log_likelihoods=first.log_likelihoods[:-1] + rest.log_likelihoods,
+        objectives=first.objectives[:-1] + rest.objectives,
+    )
 
 
 def climb(
@@ -120,9 +143,7 @@ def climb(
                 f"iteration {iteration}. Try ridge=1.0, or link='softplus' where the "
                 "exponential link overflows."
             )
-        bar.set_postfix_str(
-            f"iteration {iteration}, {log_likelihoods[-1] / n_bins:.4f} nats/bin"
-        )
+        bar.set_postfix_str(f"{log_likelihoods[-1] / n_bins:.4f} nats/bin")
         gain = objectives[-1] - objectives[-2] if iteration else np.inf
         converged = bool(gain < tolerance * n_bins)
         if converged or iteration == max_iterations:

@@ -65,7 +65,8 @@ def fit(
         Precision of a Gaussian prior on the weights (around 0) and on the biases
         (around a baseline that the states share); 0 is maximum likelihood.
     n_restarts
-        Number of starting points; the best end is kept.
+        Number of starting points. All climb until an iteration gains less than 100
+        times the tolerance; the best goes on from there.
     max_iterations
         Most iterations per restart.
     tolerance
@@ -150,8 +151,8 @@ def fit(
             models = em.starting_points(blank, recording, problem, seed, n_restarts)
         else:
             models = [init.model]
-        runs = em.climb_all(models, problem, max_iterations, tolerance, progress)
-        best = max(runs, key=lambda run: run.objectives[-1])
+        runs = em.race(models, problem, max_iterations, tolerance, progress)
+        best = runs[em.best_of(runs)]
         found = em.finish(best.model, problem)
     if not best.converged:
         warnings.warn(
@@ -291,12 +292,11 @@ def _history(runs: list[em.Restart]) -> xr.Dataset:
         return np.array([v + [np.nan] * (n_iterations - len(v)) for v in values])
 
     dims = ("restart", "iteration")
-    kept = int(np.argmax([run.objectives[-1] for run in runs]))
+    kept = em.best_of(runs)
     return xr.Dataset(
         {
             "log_likelihood": (dims, padded([r.log_likelihoods for r in runs])),
             "objective": (dims, padded([r.objectives for r in runs])),
-            "converged": ("restart", np.array([r.converged for r in runs])),
         },
         coords={
             "restart": np.arange(len(runs)),

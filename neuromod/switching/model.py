@@ -216,11 +216,13 @@ def history(
     """
     n_basis, n_lags = basis.shape
     n_steps, n_neurons = counts.shape
+    start = jnp.zeros((n_steps, n_neurons, n_basis), jnp.asarray(counts).dtype)
+    if start.size == 0 or n_lags == 0:
+        return start
     padded = jnp.pad(jnp.asarray(counts), ((n_lags, 0), (0, 0)))
 
     def add_lag(k, total):
         past = jax.lax.dynamic_slice_in_dim(padded, n_lags - 1 - k, n_steps)
         return total + past[:, :, None] * jnp.asarray(basis)[None, None, :, k]
 
-    start = jnp.zeros((n_steps, n_neurons, n_basis), padded.dtype)
     return jax.lax.fori_loop(0, n_lags, add_lag, start)

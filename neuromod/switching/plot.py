@@ -122,9 +122,9 @@ def _draw_spikes(ax: Axes, counts: xr.DataArray) -> None:
         rasterized=True,
         zorder=2,
     )
-    if n_neurons <= 12:
-        labels = [str(n) for n in counts["neuron"].values]
-        ax.set_yticks(range(n_neurons), labels)
+    labels = counts["neuron"].values
+    rows = np.arange(0, n_neurons, -(-n_neurons // 12))
+    ax.set_yticks(rows, [str(labels[row]) for row in rows])
 
 
 def _state_legend(ax: Axes, n_states: int) -> None:

@@ -108,9 +108,9 @@ def _draw(
         expected = np.asarray(rate(bias[now] + (weight[now] @ seen)[..., 0]))
         if not (expected < MOST_SPIKES).all():
             raise DivergedError(
-                f"simulate: a rate grew past {MOST_SPIKES} spikes per bin in bin {t}. "
-                "Excitatory loops explode with link='exp'; use 'softplus' or "
-                "'sigmoid', or weaken the weights."
+                f"simulate: a rate grew past {MOST_SPIKES:.0f} spikes per bin in bin "
+                f"{t}: the neurons excite one another without bound. Weaken the "
+                "weights, or use link='sigmoid', which cannot explode."
             )
         counts[:, t] = draw(generator, expected)
         past[:, 1:] = past[:, :-1].copy()

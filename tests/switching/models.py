@@ -26,7 +26,8 @@ def random_model(
         initial=generator.dirichlet(np.ones(n_states)),
         transition_matrix=transition,
         bias=generator.normal(-0.5, 1.0, size=(n_states, n_neurons)),
-        weight=generator.normal(0, 0.4, size=shape),
+        # Weak enough for the excitatory loops to die out.
+        weight=generator.normal(0, 0.7 / np.sqrt(n_neurons), size=shape),
         basis=np.array(bases).reshape(n_basis, n_lags),
         observation=kind[0],
         link=kind[1],

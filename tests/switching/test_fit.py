@@ -17,7 +17,8 @@ def few(seed=0, n_steps=80):
 
 
 def quick(spikes, n_states=2, **changes):
-    settings = {"seed": 0, "n_restarts": 2, "progress": False} | changes
+    settings = {"seed": 0, "n_restarts": 2, "progress": False, "tolerance": 1e-4}
+    settings |= changes
     return switching.fit(spikes, n_states, **settings)
 
 
@@ -30,7 +31,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def fitted(truth):
-    return quick(truth[1]["recording"]["spikes"], 3)
+    return quick(truth[1]["recording"]["spikes"], 3, tolerance=1e-6)
 
 
 def test_known_parameters_are_found_again(truth, fitted):
@@ -40,10 +41,16 @@ def test_known_parameters_are_found_again(truth, fitted):
     assert switching.state_accuracy(decoded, states) > 0.97
     order = switching.match_states(decoded, states)
     matched = [order[s] for s in range(3)]
-    weight_error = np.abs(fitted.model.weight - model.weight[matched])
-    assert np.sqrt((weight_error**2).mean()) < 0.1
+    weight_error = fitted.model.weight - model.weight[matched]
+    expected = fitted.data["uncertainty"]["weight_standard_error"].values
+    assert (weight_error**2).mean() < 1.3 * (expected**2).mean()
+    assert (
+        np.corrcoef(fitted.model.weight.ravel(), model.weight[matched].ravel())[0, 1]
+        > 0.85
+    )
     stay = np.diag(fitted.model.transition_matrix)
-    np.testing.assert_allclose(stay, 0.98, atol=0.006)
+    # Three standard errors of a probability estimated from a third of the bins.
+    np.testing.assert_allclose(stay, 0.98, atol=3 * np.sqrt(0.98 * 0.02 / 2500))
 
 
 def test_standard_errors_cover_the_truth(truth, fitted):
@@ -69,7 +76,8 @@ def test_the_best_restart_is_kept(fitted):
     best = int(ends.argmax("restart"))
     reached = history["log_likelihood"].isel(restart=best).max()
     assert spikes == pytest.approx(float(reached))
-    assert bool(history["converged"][best])
+    assert best == history.attrs["restart_kept"]
+    assert history.attrs["converged"]
     assert (history["objective"].diff("iteration").min() >= -1e-6).all()
 
 
@@ -167,7 +175,7 @@ def test_a_longer_basis_reaches_further_back():
     spikes = few()
     result = quick(spikes, basis="raised_cosine")
     assert result.model.weight.shape[-1] == 3
-    changed = spikes.copy(data=spikes.values)
+    changed = spikes.copy(deep=True)
     changed[dict(time=69)] += 4
     before, after = (switching.predict(result, s) for s in (spikes, changed))
     moved = np.abs(after - before).max("neuron").values
@@ -178,7 +186,7 @@ def test_a_longer_basis_reaches_further_back():
 def test_warm_start_goes_on_where_the_first_fit_stopped(truth):
     spikes = truth[1]["recording"]["spikes"]
     with pytest.warns(errors.ConvergenceWarning, match=r"fit\(..., init=result\)"):
-        stopped = quick(spikes, 3, max_iterations=2, n_restarts=1)
+        stopped = quick(spikes, 3, max_iterations=2, n_restarts=1, tolerance=1e-6)
     went_on = quick(spikes, 3, init=stopped)
     start = went_on.data["history"]["objective"].values[0, 0]
     end = stopped.data["history"]["objective"].values[0, -1]

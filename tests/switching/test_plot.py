@@ -8,7 +8,7 @@ from tests.switching.models import as_recording, random_counts
 
 @pytest.fixture(scope="module")
 def spikes():
-    return as_recording(random_counts(seed=5, n_steps=90)[0])
+    return as_recording(random_counts(seed=5, n_steps=80)[0])
 
 
 @pytest.fixture(scope="module")
