@@ -24,6 +24,7 @@ REQUIRED = (
     "jaxtyping",
     "xarray",
     "numpy",
+    "pandas",
     "scipy",
     "matplotlib",
     "h5netcdf",
@@ -32,7 +33,7 @@ REQUIRED = (
     "typer",
     "pooch",
 )
-OPTIONAL = ("pynwb", "pyarrow")
+OPTIONAL = ("pynwb", "pyarrow", "cloudpickle", "distributed")
 CACHE = "NEUROMOD_CACHE"
 
 
