@@ -11,6 +11,11 @@ from neuromod import kernels
 from tests.kernels.brute_force import enumerate_paths, random_chain
 
 N_DRAWS = 20_000
+NOTHING = {
+    "observed": np.ones(4, bool),
+    "reset": np.zeros(4, bool),
+    "length": 4,
+}
 CASES = {
     "constant": ({}, {}),
     "varying": ({"varying": True}, {}),
@@ -25,15 +30,18 @@ def to_jax(chain, dtype=np.float32):
     return [jnp.asarray(x, dtype) for x in chain]
 
 
+@jax.jit
+def draw(keys, chain, options):
+    return jax.vmap(lambda key: kernels.hmm_sample(*chain, key=key, **options))(keys)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_paths_are_drawn_as_often_as_they_are_probable(case):
     kind, options = CASES[case]
     chain = random_chain(0, 4, 3, **kind, spread=0.7)
     want = enumerate_paths(*chain, **options).probability_of_path
-    jaxed = {k: jnp.asarray(v) for k, v in options.items()}
     keys = jax.random.split(jax.random.key(1), N_DRAWS)
-    draw = jax.vmap(lambda key: kernels.hmm_sample(*to_jax(chain), key=key, **jaxed))
-    paths = np.asarray(jax.jit(draw)(keys))
+    paths = np.asarray(draw(keys, to_jax(chain), NOTHING | options))
     length = options.get("length", 4)
     np.testing.assert_array_equal(paths[:, length:], 0)
     drawn = Counter(tuple(path) for path in paths[:, :length].tolist())
