@@ -29,6 +29,8 @@ from neuromod.io.variables import plain
 
 WHAT = "an NWB file (HDF5)"
 COUNTS = "processing/ecephys/spike_counts"
+# Raw voltages and films are time series as well, too large to be read unasked.
+SERIES = ("TimeSeries", "SpatialSeries", "IntervalSeries")
 _DEEPEST = 4
 
 
@@ -163,7 +165,8 @@ def _is_references(values: np.ndarray) -> bool:
 
 def _series(file: Hdf5, group: Any, depth: int) -> Iterator[tuple[str, xr.DataArray]]:
     for name, node in file.children(group) if depth < _DEEPEST else ():
-        if file.child(node, "data") is not None:
+        kind = node.attrs.get("neurodata_type", SERIES[0])
+        if file.child(node, "data") is not None and kind in SERIES:
             array = _time_series(file, node, name)
             if array is not None:
                 yield name, array

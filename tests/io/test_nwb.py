@@ -179,6 +179,26 @@ def test_behaviour_of_others_is_read_one_clock_at_a_time(tmp_path):
     assert epochs.stop_time.values.tolist() == [2.0]
 
 
+def test_acquired_signals_are_read_where_there_is_no_behaviour_but_no_voltages(
+    tmp_path,
+):
+    file = pynwb.NWBFile(**SESSION)
+    device = file.create_device("probe")
+    group = file.create_electrode_group("shank", "d", "CA1", device)
+    file.add_electrode(location="CA1", group=group)
+    region = file.create_electrode_table_region([0], "all")
+    raw = {"data": np.ones((5, 1)), "rate": 10.0, "starting_time": 0.0}
+    file.add_acquisition(
+        pynwb.ecephys.ElectricalSeries(name="raw", electrodes=region, **raw)
+    )
+    file.add_acquisition(pynwb.TimeSeries(name="lever", unit="V", **raw))
+    with pynwb.NWBHDF5IO(tmp_path / "a.nwb", "w") as writer:
+        writer.write(file)
+    behaviour = io.read_behaviour(tmp_path / "a.nwb")
+    assert list(behaviour.data_vars) == ["lever"]
+    assert behaviour.lever.dims == ("time",)
+
+
 def test_what_is_no_nwb_file_is_told_apart(tmp_path):
     with h5py.File(tmp_path / "a.nwb", "w") as file:
         file["x"] = 1
