@@ -20,8 +20,8 @@ transition probability that happens to be 0 needs their values where they are mo
 Shifts and log scales are summed apart and in pairs, so that the log-likelihood of a
 long recording keeps the relative precision of its parts in float32.
 
-Only what carries from bin to bin is computed in the loops, and as elementwise products
-and sums: XLA's CPU backend fuses those into one kernel, but not a matrix product.
+Only what carries from bin to bin is computed in the loops; the rest is done for all
+bins at once.
 """
 
 import math
@@ -32,6 +32,11 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
 from neuromod.kernels.scan import scan
+
+# Up to here a sum of products beats a matrix product inside a loop on a CPU; with 64
+# states it takes five times longer.
+FEW_STATES = 8
+EXACT = lax.Precision.HIGHEST
 
 Initial = Float[Array, " state"]
 Transition = Float[Array, "state state_to"] | Float[Array, "pair state state_to"]
@@ -116,8 +121,15 @@ def advance(
     weights = predicted * _likelihood(evidence, shift)
     scale = jnp.sum(weights)
     # Divided last, so that the loop need not wait for the scale to sum the products.
-    predicted_next = jnp.sum(weights[:, None] * transition, axis=0) / scale
+    predicted_next = _product(weights, transition) / scale
     return predicted_next, Forward(weights / scale, shift, scale)
+
+
+def _product(vector: Array, matrix: Array) -> Array:
+    """Multiply in a loop: as a sum, which XLA fuses into it, while that is small."""
+    if len(vector) <= FEW_STATES:
+        return jnp.sum(vector[:, None] * matrix, axis=0)
+    return jnp.matmul(vector, matrix, precision=EXACT)
 
 
 def _likelihood(evidence: Array, shift: Array) -> Array:
@@ -183,7 +195,7 @@ def run_backward(chain: Chain, forward: Forward) -> Backward:
         future = jnp.minimum(weight * message, largest)
         joint = filtered * message
         total = jnp.sum(joint)  # 1 but for rounding
-        before = jnp.sum(transition * future[None, :], axis=1)
+        before = _product(future, transition.T)
         outputs = Backward(joint / total, jnp.minimum(future / total, largest))
         return jnp.minimum(before, largest), outputs
 
@@ -210,7 +222,9 @@ def run_backward_lagged(chain: Chain, forward: Forward, lag: int) -> Array:
     weights = future_weights(chain, forward)
     n_bins = len(weights)
     own = incoming(chain.transition, n_bins)
-    transition = chain.transition[None] if own is None else own
+    transition, form = (
+        (chain.transition, "ij,tj->ti") if own is None else (own, "tij,tj->ti")
+    )
     last = jnp.zeros(n_bins, bool).at[-1].set(True)
     if chain.reset is not None:
         last |= sequence_ends(chain)
@@ -220,7 +234,7 @@ def run_backward_lagged(chain: Chain, forward: Forward, lag: int) -> Array:
 
     def step(_, message):
         future = jnp.minimum(weights * message, largest)
-        before = jnp.sum(transition * future[:, None, :], axis=2)
+        before = jnp.einsum(form, transition, future, precision=EXACT)
         before = jnp.minimum(jnp.roll(before, -1, axis=0), largest)
         return jnp.where(last[:, None], 1.0, before)
 
@@ -280,6 +294,5 @@ def _sum_outer(before: Array, after: Array) -> Array:
     before, after = (
         jnp.pad(x, padding).reshape(-1, block, x.shape[1]) for x in (before, after)
     )
-    exact = lax.Precision.HIGHEST
-    parts = jnp.einsum("bti,btj->bij", before, after, precision=exact)
+    parts = jnp.einsum("bti,btj->bij", before, after, precision=EXACT)
     return jnp.sum(parts, axis=0)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from neuromod import kernels
+from neuromod import _xla, kernels
 from tests.kernels.brute_force import log_space, random_chain
 
 PRECISIONS = ["float32", "float64"]
@@ -144,3 +144,36 @@ def test_a_long_recording_in_float32():
         np.testing.assert_allclose(got.smoothed, want.smoothed, atol=3e-5)
         counts = want.transition_counts
         np.testing.assert_allclose(got.transition_counts, counts, rtol=1e-4)
+
+
+def test_many_states(dtype):
+    """More states than are summed by hand."""
+    chain = rounded(random_chain(4, 30, 12, spread=5))
+    log_likelihood, filtered, smoothed, counts = log_space(*chain)
+    got = smooth(chain, dtype)
+    tolerance = 5e-6 if dtype == np.float32 else 1e-13
+    np.testing.assert_allclose(got.log_likelihood, log_likelihood, rtol=tolerance)
+    np.testing.assert_allclose(got.filtered, filtered, atol=tolerance)
+    np.testing.assert_allclose(got.smoothed, smoothed, atol=tolerance)
+    np.testing.assert_allclose(got.transition_counts, counts, atol=tolerance)
+
+
+FOLDED = {
+    "filter": (kernels.hmm_filter, 1),
+    "smoother": (kernels.hmm_smoother, 2),
+    "viterbi": (kernels.hmm_viterbi, 2),
+    "gradient": (jax.grad(kernels.hmm_log_likelihood, (0, 1, 2)), 2),
+}
+
+
+@pytest.mark.parametrize("name", FOLDED)
+def test_each_loop_is_one_kernel(name):
+    """What makes it fast on a CPU: XLA compiles the whole loop, masks included."""
+    if _xla.state() != "set" or jax.default_backend() != "cpu":
+        pytest.skip("needs neuromod's XLA option, and a CPU")
+    function, n_loops = FOLDED[name]
+    arrays = [jnp.asarray(x, np.float32) for x in random_chain(0, 500, 5)]
+    options = {"reset": jnp.zeros(500, bool), "length": 400}
+    program = jax.jit(function).lower(*arrays, **options).compile().as_text()
+    assert program.count('xla_cpu_small_call="true"') == n_loops
+    assert program.count(" while(") == n_loops
