@@ -2,7 +2,9 @@
 
 HDF5 lets a file point to other files, and lets a dataset announce any shape without
 storing it. A recording needs neither: links and data outside the file are refused,
-and every dataset is paid for from the file's `Budget` before it is read.
+and every dataset is paid for from the file's `Budget` before it is read. The name of
+a node is never asked for: HDF5 finds it by a search, which in a damaged file can turn
+in a circle.
 """
 
 from __future__ import annotations

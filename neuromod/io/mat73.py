@@ -53,7 +53,7 @@ def _value(file: Hdf5, node: Any, depth: int) -> Any:
         return _struct(file, node, depth)
     if node.attrs.get("MATLAB_empty", 0):
         return np.zeros((0, 0))
-    array = file.read(node, node.name)
+    array = file.read(node, "a variable")
     if array.dtype == object:
         cells = array.T.reshape(-1)
         return [_value(file, file.dereference(cell), depth + 1) for cell in cells]

@@ -241,6 +241,19 @@ def test_references_that_turn_in_a_circle(tmp_path):
         io.read_spikes(path, 0.1)
 
 
+def test_no_node_is_asked_for_its_name(tmp_path, monkeypatch):
+    """HDF5 searches for it without end in some damaged files."""
+
+    def search(_):
+        raise AssertionError("asked")
+
+    writers = (written.mat_73, written.nwb)
+    sources = [write(tmp_path, written.small()) for write in writers]
+    monkeypatch.setattr(h5py.Dataset, "name", property(search))
+    for source, keywords in sources:
+        assert io.read_spikes(source, 0.3, **keywords).sizes["neuron"] == 4
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
