@@ -45,7 +45,8 @@ def draw(fit: nm.Result, spikes: Any, truth: Any, path: Path) -> None:
         raster = canvas.add_subplot(rows[1, :])
         nm.switching.plot_states(fit, spikes, stop=SECONDS, ax=raster)
         raster.get_legend().remove()
-        raster.set(yticks=range(0, 20, 5), title="Spikes, and the state that was found")
+        raster.set_yticks((0, 10, 19), ("0", "10", "19"))
+        raster.set(title="Spikes, and the state that was found")
         for state in (0, 1):
             fitted = canvas.add_subplot(rows[2, 2 * state])
             true = canvas.add_subplot(rows[2, 2 * state + 1])
