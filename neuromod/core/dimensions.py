@@ -25,6 +25,8 @@ DIMENSIONS: dict[str, str] = {
     "state_to": "state after a transition",
     "connection": "kind of coupling (inhibitory, none, excitatory)",
     "shift": "circular shift of a null model",
+    "fold": "held-out part of a cross-validation",
+    "model": "model or null that was scored",
     "unit": "hidden unit of a network",
     "cell": "place or head-direction cell",
     "space": "spatial axis (x, y)",

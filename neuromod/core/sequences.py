@@ -165,7 +165,10 @@ def gather(
 
 def _split(data, argument, dims, variable):
     if isinstance(data, xr.DataTree):
-        children = {str(k): _variable(v, argument, variable) for k, v in data.items()}
+        children = {
+            name: _variable(child, argument, variable)
+            for name, child in data.children.items()
+        }
         return "tree", tuple(children), list(_some(children, argument).values())
     if isinstance(data, list | tuple):
         labels = tuple(str(i) for i in range(len(data)))

@@ -129,3 +129,8 @@ def parameters(model: SwitchingGLM, neurons: np.ndarray, bin_size: float) -> xr.
     dataset["weight"].attrs["long_name"] = "effect of source_neuron on neuron"
     dataset["bias"].attrs["long_name"] = "baseline of the linear predictor"
     return dataset
+
+
+def group(tree: xr.DataTree, name: str) -> xr.Dataset:
+    """Return one group of a tree, such as a fit's parameters, as a Dataset."""
+    return tree.children[name].to_dataset()

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from neuromod.core.report import Number, Picture, Section
-from neuromod.core.style import figure
+from neuromod.core.style import context, figure
+from neuromod.switching.data import group
 from neuromod.switching.fit import fit
 from neuromod.switching.metrics import match_states, state_accuracy
 from neuromod.switching.plot import plot_connectivity, plot_convergence, plot_states
@@ -42,7 +43,7 @@ def section(tree: xr.DataTree, *, seed: int) -> Section:
     """
     started = time.process_time()
     train, test, true_states = _split(tree)
-    n_states = tree["truth"].sizes["state_to"]
+    n_states = group(tree, "truth").sizes["state_to"]
     result = fit(train, n_states, seed=seed, link="sigmoid", progress=False)
     decoded = decode(result, test).values
     accuracy = state_accuracy(decoded, true_states)
@@ -88,6 +89,8 @@ def section(tree: xr.DataTree, *, seed: int) -> Section:
             met=correlation > 0.9,
         ),
     ]
+    with context():
+        pictures = _pictures(result, test, true, found)
     return Section(
         title="Switching GLMs: brain states from spike trains",
         question=(
@@ -100,7 +103,7 @@ def section(tree: xr.DataTree, *, seed: int) -> Section:
             "true parameters reach), and estimated weights correlate with the true "
             f"ones at {correlation:.2f}."
         ),
-        pictures=_pictures(result, test, true, found),
+        pictures=pictures,
         numbers=numbers,
         code=CODE,
         results={"fit": result},
@@ -110,11 +113,11 @@ def section(tree: xr.DataTree, *, seed: int) -> Section:
 
 def _split(tree: xr.DataTree):
     """Hold out the last quarter of the sessions."""
-    spikes = tree["recording"]["spikes"]
+    spikes = group(tree, "recording")["spikes"]
     sessions = spikes["session"].values
     names = list(dict.fromkeys(sessions))
     held_out = np.isin(sessions, names[-max(1, len(names) // 4) :])
-    states = tree["truth"]["state_sequence"].values
+    states = group(tree, "truth")["state_sequence"].values
     return (
         spikes.isel(time=~held_out),
         spikes.isel(time=held_out),
@@ -126,7 +129,7 @@ def _at_truth(result, tree: xr.DataTree):
     """Return the fit with the true parameters in place of the estimated ones."""
     from dataclasses import replace
 
-    truth = tree["truth"]
+    truth = group(tree, "truth")
     model = replace(
         result.model,
         initial=truth["initial"].values,
@@ -143,7 +146,7 @@ def _weights(result, tree: xr.DataTree, order: dict[int, int]):
     states = sorted(order, key=lambda state: order[state])
     matched = [order[state] for state in states]
     found = np.asarray(result.model.weight)[states].sum(-1)
-    true = tree["truth"]["weight"].values[matched].sum(-1)
+    true = group(tree, "truth")["weight"].values[matched].sum(-1)
     return found, true
 
 

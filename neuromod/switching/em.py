@@ -74,7 +74,7 @@ def starting_points(
         guess = Posterior(
             log_likelihood=jnp.zeros(len(lengths), precision),
             smoothed=jnp.asarray(soft, precision),
-            transition_counts=blank.transition_matrix,
+            transition_counts=jnp.asarray(blank.transition_matrix),
         )
         model = blank
         for _ in range(SCORING_STEPS_AT_START):

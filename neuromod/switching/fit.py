@@ -9,7 +9,7 @@ import xarray as xr
 from neuromod.core import dimensions
 from neuromod.core.devices import xla_hint
 from neuromod.core.errors import ConvergenceWarning, ShapeError, choice, invalid
-from neuromod.core.precision import precision_context
+from neuromod.core.precision import Precision, precision_context
 from neuromod.core.provenance import provenance, start
 from neuromod.core.result import Result
 from neuromod.core.sequences import Sequences
@@ -33,7 +33,7 @@ def fit(
     max_iterations: int = 200,
     tolerance: float = 1e-6,
     init: Result | None = None,
-    precision: str = "float64",
+    precision: Precision = "float64",
     progress: bool = True,
 ) -> Result:
     """Fit a switching GLM to spike counts by exact expectation-maximisation.

@@ -224,7 +224,8 @@ def log_prior(
     values: Float[Array, "state neuron feature"], prior: Prior
 ) -> Float[Array, "state neuron"]:
     """Return the Gaussian log prior of each GLM, up to a constant."""
-    return -0.5 * prior.ridge * (_deviation(values, prior) ** 2).sum(-1)
+    squares = (_deviation(values, prior) ** 2).sum(-1)
+    return jnp.asarray(-0.5 * prior.ridge * squares)
 
 
 def _deviation(values, prior):

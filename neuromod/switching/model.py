@@ -33,6 +33,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
@@ -47,15 +48,15 @@ RATE_FLOOR = 1e-8
 class Link(NamedTuple):
     """From the linear predictor to expected spikes per bin, and back."""
 
-    rate: Callable[[Array], Array]
-    inverse: Callable[[Array], Array]
+    rate: Callable[[Values], Array]
+    inverse: Callable[[Values], Array]
 
 
 class Observation(NamedTuple):
     """What one neuron emits in one bin, given its expected count."""
 
-    log_probability: Callable[[Array, Array], Array]
-    variance: Callable[[Array], Array]
+    log_probability: Callable[[Values, Values], Array]
+    variance: Callable[[Values], Values]
     draw: Callable[[np.random.Generator, np.ndarray], np.ndarray]
 
 
@@ -196,7 +197,7 @@ class SwitchingGLM(eqx.Module):
 
 def _require_distribution(probabilities: Values, argument: str) -> None:
     # Inside jit or vmap there are no numbers to look at.
-    if isinstance(probabilities, jax.core.Tracer):
+    if isinstance(probabilities, Tracer):
         return
     values = np.asarray(probabilities)
     if not (values >= 0).all() or not np.allclose(values.sum(-1), 1, atol=1e-4):

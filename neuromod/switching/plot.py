@@ -12,6 +12,7 @@ from neuromod.core.errors import invalid
 from neuromod.core.result import Result
 from neuromod.core.sequences import gather
 from neuromod.core.style import DIVERGING, new_axes, state_colours, styled
+from neuromod.switching.data import group
 from neuromod.switching.metrics import dwell_times
 from neuromod.switching.predict import decode, smooth
 
@@ -167,7 +168,7 @@ def plot_connectivity(fit: Result, *, state: int = 0, ax: Axes | None = None) ->
         scale is the same for all states of the fit.
     """
     state = _require_state(fit, state)
-    weight = fit.data["parameters"]["weight"].sum("basis")
+    weight = group(fit.data, "parameters")["weight"].sum("basis")
     limit = float(np.quantile(np.abs(weight), 0.99)) or 1.0
     ax = new_axes(ax, (4.0, 3.4))
     image = ax.imshow(
@@ -201,7 +202,7 @@ def plot_rates(fit: Result, *, ax: Axes | None = None) -> Axes:
     rates = rates / fit.config["bin_size"]
     for state, colour in enumerate(state_colours(fit.model.n_states)):
         ax.plot(rates[state], "o", color=colour, label=f"state {state}")
-    labels = fit.data["parameters"]["neuron"].values
+    labels = group(fit.data, "parameters")["neuron"].values
     every = max(1, len(labels) // 24)
     positions = np.arange(0, len(labels), every)
     ax.set_xticks(positions, [str(labels[i]) for i in positions])
@@ -231,19 +232,21 @@ def plot_filters(
         Axes to draw on; a new figure if omitted.
     """
     state = _require_state(fit, state)
-    values = fit.data["parameters"]
+    values = group(fit.data, "parameters")
     if neuron not in values["neuron"].values:
         raise invalid("neuron", repr(neuron), f"one of {values['neuron'].values}")
-    filters = (
-        values["weight"].sel(state=state, neuron=neuron) @ values["basis_function"]
-    )
+    weight = values["weight"].sel(state=state, neuron=neuron)
+    filters = xr.dot(weight, values["basis_function"], dim="basis")
+    size = np.abs(filters.values).max(axis=1, initial=0)
+    sources = filters["source_neuron"].values.tolist()
+    named = {sources[i] for i in np.argsort(-size)[:4]}
     ax = new_axes(ax, (4.6, 2.8))
-    size = np.abs(filters).max("lag")
-    named = set(size["source_neuron"].values[np.argsort(-size.values)[:4]].tolist())
-    for source in filters["source_neuron"].values.tolist():
-        style = {"label": f"from {source}"} if source in named else {"color": "0.8"}
+    for source in sources:
         line = filters.sel(source_neuron=source)
-        ax.plot(1e3 * line["lag"], line, zorder=2 if source in named else 1, **style)
+        label = f"from {source}" if source in named else None
+        colour = None if source in named else "0.8"
+        order = 2 if source in named else 1
+        ax.plot(1e3 * line["lag"], line, label=label, color=colour, zorder=order)
     ax.axhline(0, color="0.5", linewidth=0.6)
     ax.set(
         xlabel="Lag (ms)",
@@ -331,9 +334,9 @@ def _pooled_dwell_times(states: Any, bin_size: float) -> dict[int, np.ndarray]:
 @styled
 def plot_convergence(fit: Result, *, ax: Axes | None = None) -> Axes:
     """Draw how the objective of every restart climbed, in nats per observed bin."""
-    history = fit.data["history"]["objective"]
+    history = group(fit.data, "history")["objective"]
     n_bins = fit.data.attrs["n_bins"] - fit.data.attrs["n_missing_bins"]
-    best = fit.data["history"].attrs["restart_kept"]
+    best = group(fit.data, "history").attrs["restart_kept"]
     ax = new_axes(ax, (4.6, 2.8))
     for restart in history["restart"].values.tolist():
         line = history.sel(restart=restart) / n_bins

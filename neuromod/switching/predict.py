@@ -13,7 +13,7 @@ from neuromod.core.precision import precision_context
 from neuromod.core.result import Result
 from neuromod.core.sequences import Sequences
 from neuromod.switching import inference
-from neuromod.switching.data import prepare, typed
+from neuromod.switching.data import group, prepare, typed
 from neuromod.switching.inference import Recording
 from neuromod.switching.model import LINKS, OBSERVATIONS, SwitchingGLM
 
@@ -138,7 +138,7 @@ def _apply(fit: Result, spikes: Any, function: Any) -> tuple[Sequences, np.ndarr
             f"fit: got {type(fit).__name__}, expected the Result of "
             "neuromod.switching.fit. Fit one, or load it with neuromod.load(path)."
         )
-    neurons = fit.data["parameters"]["neuron"].values
+    neurons = group(fit.data, "parameters")["neuron"].values
     data, recording, bin_size = prepare(spikes, "spikes", neurons)
     if abs(bin_size - fit.config["bin_size"]) > 1e-3 * bin_size:
         raise invalid(
@@ -219,7 +219,9 @@ def _predict(model, recording, evidence):
 
 def _null_log_likelihood(fit: Result, counts: np.ndarray) -> float:
     """Return nats of independent neurons at the fit's mean rates."""
-    rate = fit.data["parameters"]["baseline_rate"].values * fit.config["bin_size"]
+    rate = (
+        group(fit.data, "parameters")["baseline_rate"].values * fit.config["bin_size"]
+    )
     observation = OBSERVATIONS[fit.model.observation]
     with precision_context("float64"):
         per_neuron = observation.log_probability(

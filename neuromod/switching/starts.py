@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from scipy.cluster.vq import kmeans2
 from scipy.ndimage import uniform_filter1d
 
-from neuromod.switching.model import SwitchingGLM
+from neuromod.switching.model import SwitchingGLM, Values
 
 WINDOWS = (25, 100, 10, 50, 400)
 STAY = 0.95
@@ -89,7 +89,7 @@ def responsibilities(
 def blank_model(
     n_states: int,
     baseline: Float[np.ndarray, " neuron"],
-    basis: Float[np.ndarray, "basis lag"],
+    basis: Float[Values, "basis lag"],
     observation: str,
     link: str,
 ) -> SwitchingGLM:

@@ -6,6 +6,7 @@ the format that its README describes, and prints one JSON line per case.
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 if __name__ == "__main__":  # a script's own folder must not shadow packages
@@ -26,11 +27,11 @@ MESSAGES = 1e-8
 SCORES = 2e-4  # the scores are stored rounded
 
 
-def check(fixture: Fixture, report: Report) -> None:
+def check(fixture: Fixture, report: Report, folder: Path) -> None:
     """Tell the kind of file by its arrays, and check every case in it."""
     with jax.enable_x64(True):
         if "n_train" in fixture:
-            return _check_simulation(fixture, report)
+            return _check_simulation(fixture, report, folder)
         if "convolved_spikes" in fixture:
             return _check_fixture(fixture, report)
     raise ValueError("neither a fixture nor a simulation")
@@ -217,8 +218,12 @@ def _check_lagwise_onehot(fixture: Fixture, report: Report) -> None:
         _compare_rates(case, model, recording.counts[0], rates)
 
 
-def _check_simulation(fixture: Fixture, report: Report) -> None:
+def _check_simulation(fixture: Fixture, report: Report, folder: Path) -> None:
     """Score the true parameters on the held-out sequences, where scores are stored."""
+    scores = folder / fixture.name.replace(".npz", "_scores.json")
+    if not scores.exists():
+        return _report_data(fixture, report)
+    stored = json.loads(scores.read_text())["true_parameters"]
     for key in ("adjacency", "strength", "adjacency_prior"):
         fixture[key]
     n_train = int(fixture["n_train"])
@@ -227,10 +232,7 @@ def _check_simulation(fixture: Fixture, report: Report) -> None:
     basis = fixture["basis_recent_first"].astype(float)[None]
     counts = fixture["spikes"][n_train:].astype(float)
     states = fixture["states_true"][n_train:]
-    scores = _SCORES.get(fixture.name.removesuffix(".npz"))
     with report.case(fixture.name, "true parameters") as case:
-        if scores is None:
-            return case.state("data", "a simulation without stored scores")
         model = _model(fixture, bias, weight[..., None], basis)
         matrix = np.asarray(model.transition_matrix)
         matrix = matrix / matrix.sum(1, keepdims=True)
@@ -241,24 +243,16 @@ def _check_simulation(fixture: Fixture, report: Report) -> None:
             model, evidence, recording.observed, recording.lengths
         )
         per_bin = found.log_likelihood.sum() / states.size
-        case.compare("test_ll_per_bin", per_bin, scores["test_ll_per_bin"], SCORES)
+        case.compare("test_ll_per_bin", per_bin, stored["test_ll_per_bin"], SCORES)
         accuracy = (np.asarray(found.smoothed).argmax(-1) == states).mean()
-        case.compare("state_acc_test", accuracy, scores["state_acc_test"], SCORES)
+        case.compare("state_acc_test", accuracy, stored["state_acc_test"], SCORES)
 
 
-_SCORES: dict[str, dict] = {}
-
-
-def read_scores(folder: Path) -> None:
-    """Read the scores that stand beside the simulations, if any do."""
-    _SCORES.clear()
-    for path in sorted(folder.glob("*_scores.json")):
-        stored = json.loads(path.read_text())
-        if "true_parameters" in stored:
-            _SCORES[path.name.removesuffix("_scores.json")] = stored["true_parameters"]
+def _report_data(fixture: Fixture, report: Report) -> None:
+    fixture.asked.update(fixture.arrays)
+    with report.case(fixture.name, "simulation") as case:
+        case.state("data", "a simulation without stored scores")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 2:
-        read_scores(Path(sys.argv[1]))
-    run(check)
+    run(partial(check, folder=Path(sys.argv[-1])))

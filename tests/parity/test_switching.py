@@ -1,6 +1,8 @@
 import json
 import shutil
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,8 +16,7 @@ from tests.switching.models import slow_log_likelihoods, slow_rates
 
 
 def verdicts(folder: Path) -> dict[str, str]:
-    runner.read_scores(folder)
-    report = check_folder(folder, runner.check)
+    report = check_folder(folder, partial(runner.check, folder=folder))
     return {f"{line['file']}:{line['case']}": line["verdict"] for line in report.lines}
 
 
@@ -71,7 +72,7 @@ def enumerate_paths(initial, transition, evidence):
     return total, gamma, xi, paths[best], joint[best]
 
 
-def own_fixture(n_neurons=2, n_states=2, n_steps=5, n_lags=2) -> dict[str, np.ndarray]:
+def own_fixture(n_neurons=2, n_states=2, n_steps=5, n_lags=2) -> dict[str, Any]:
     """A fixture of another size, made by loops and enumeration alone."""
     from tests.switching.models import random_model
 
