@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from neuromod import kernels
@@ -31,8 +32,9 @@ from neuromod.switching.model import (
     history,
 )
 
-# Bounds the temporaries of one chunk of rows to about 16 MB in float64.
-CHUNK_ENTRIES = 2_000_000
+# Bounds the temporaries of one chunk of rows to about 1 MB in float64, which the
+# processor's cache holds.
+CHUNK_ENTRIES = 100_000
 MAX_HALVINGS = 12
 
 
@@ -289,6 +291,8 @@ def glm_statistics(
     """
     link, observation = LINKS[model.link], OBSERVATIONS[model.observation]
     n_states, n_neurons, n_features = values.shape
+    # The information is symmetric: only the products of its upper half are summed.
+    upper = np.triu_indices(n_features)
 
     def of_chunk(feature_rows, count_rows, weights):
         eta = _linear_predictor(values, feature_rows)
@@ -300,20 +304,22 @@ def glm_statistics(
         )
         weights = weights[:, :, None]
         curvature = weights * slope**2 / jnp.maximum(observation.variance(rate), 1e-30)
-        products = feature_rows[:, :, None] * feature_rows[:, None, :]
+        products = feature_rows[:, upper[0]] * feature_rows[:, upper[1]]
         return GLMStatistics(
             (weights * log_probability).sum(0),
             _cross(weights * score, feature_rows),
-            _cross(curvature, jnp.reshape(products, (-1, n_features**2))),
+            _cross(curvature, products),
         )
 
     def _cross(left, right):
         flat = jnp.reshape(left, (left.shape[0], -1))
         return jnp.reshape(flat.T @ right, (n_states, n_neurons, right.shape[1]))
 
-    width = max(n_features**2, n_states * n_neurons)
+    width = max(len(upper[0]), n_states * n_neurons)
     summed = _sum_over_chunks(of_chunk, rows, width)
-    square = jnp.reshape(summed.information, (*values.shape, n_features))
+    half = jnp.zeros((*values.shape, n_features), values.dtype)
+    square = half.at[..., *upper].set(summed.information)
+    square = square.at[..., upper[1], upper[0]].set(summed.information)
     return GLMStatistics(
         summed.objective + log_prior(values, prior),
         summed.gradient - prior.ridge * _deviation(values, prior),
