@@ -51,13 +51,12 @@ from jaxtyping import Array, Float
 from neuromod.kernels import hmm_messages as messages
 from neuromod.kernels.hmm_messages import (
     Chain,
-    Flags,
     Forward,
     Initial,
-    Length,
     LogLikelihoods,
     Transition,
 )
+from neuromod.kernels.scan import Count, Flags
 
 
 class HMMStep(NamedTuple):
@@ -149,9 +148,9 @@ def hmm_filter(
     transition: Transition,
     log_likelihoods: LogLikelihoods,
     *,
-    observed: Flags = None,
-    reset: Flags = None,
-    length: Length = None,
+    observed: Flags | None = None,
+    reset: Flags | None = None,
+    length: Count | None = None,
     predicted: Initial | None = None,
 ) -> HMMFilter:
     """Compute p(z_t | y_0..t), what the past tells about each state.
@@ -200,7 +199,7 @@ def hmm_filter(
     chain = messages.read(initial, transition, log_likelihoods, observed, reset, length)
     following, forward = messages.run_forward(chain, predicted)
     leads_on = transition.ndim == 2 or len(transition) == len(log_likelihoods)
-    return HMMFilter(*_evidence(chain, forward), following if leads_on else None)
+    return HMMFilter(*_common(chain, forward), following if leads_on else None)
 
 
 @functools.partial(jax.jit, static_argnames="transition_posteriors")
@@ -209,9 +208,9 @@ def hmm_smoother(
     transition: Transition,
     log_likelihoods: LogLikelihoods,
     *,
-    observed: Flags = None,
-    reset: Flags = None,
-    length: Length = None,
+    observed: Flags | None = None,
+    reset: Flags | None = None,
+    length: Count | None = None,
     transition_posteriors: bool = False,
 ) -> HMMSmoother:
     """Compute p(z_t | y), what everything tells about each state, and the jumps.
@@ -248,7 +247,7 @@ def hmm_smoother(
     # Not the bare product: where A is 0 the weight can overflow.
     jumps = jnp.where(matrices > 0, matrices * weights, 0.0)
     return HMMSmoother(
-        *_evidence(chain, forward),
+        *_common(chain, forward),
         smoothed=backward.smoothed,
         transition_counts=jumps if summed else jnp.sum(jumps, axis=0),
         transition_posteriors=jumps if transition_posteriors else None,
@@ -262,9 +261,9 @@ def hmm_fixed_lag_smoother(
     log_likelihoods: LogLikelihoods,
     *,
     lag: int,
-    observed: Flags = None,
-    reset: Flags = None,
-    length: Length = None,
+    observed: Flags | None = None,
+    reset: Flags | None = None,
+    length: Count | None = None,
 ) -> HMMFixedLagSmoother:
     """Compute p(z_t | y_0..t+lag), what can be known ``lag`` bins after the event.
 
@@ -305,10 +304,10 @@ def hmm_fixed_lag_smoother(
     message = messages.run_backward_lagged(chain, forward, lag)
     joint = forward.filtered * message
     total = messages.fill(jnp.sum(joint, axis=1), chain.valid)
-    return HMMFixedLagSmoother(*_evidence(chain, forward), joint / total[:, None])
+    return HMMFixedLagSmoother(*_common(chain, forward), joint / total[:, None])
 
 
-def _evidence(chain: Chain, forward: Forward) -> tuple[Array, Array, Array]:
+def _common(chain: Chain, forward: Forward) -> tuple[Array, Array, Array]:
     """Return what all results begin with."""
     return (
         messages.log_likelihood(forward, chain.valid),

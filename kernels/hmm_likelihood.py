@@ -20,12 +20,11 @@ from jaxtyping import Array, Float
 from neuromod.kernels import hmm_messages as messages
 from neuromod.kernels.hmm_messages import (
     Chain,
-    Flags,
     Initial,
-    Length,
     LogLikelihoods,
     Transition,
 )
+from neuromod.kernels.scan import Count, Flags
 
 
 @jax.jit
@@ -34,9 +33,9 @@ def hmm_log_likelihood(
     transition: Transition,
     log_likelihoods: LogLikelihoods,
     *,
-    observed: Flags = None,
-    reset: Flags = None,
-    length: Length = None,
+    observed: Flags | None = None,
+    reset: Flags | None = None,
+    length: Count | None = None,
 ) -> Float[Array, ""]:
     """Compute log p(y), to be differentiated as often and in any mode as needed.
 

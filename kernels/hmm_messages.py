@@ -29,9 +29,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
-from neuromod.kernels.scan import scan
+from neuromod.kernels.scan import Count, Flags, scan
 
 # Up to here a sum of products beats a matrix product inside a loop on a CPU; with 64
 # states it takes five times longer.
@@ -41,8 +41,6 @@ EXACT = lax.Precision.HIGHEST
 Initial = Float[Array, " state"]
 Transition = Float[Array, "state state_to"] | Float[Array, "pair state state_to"]
 LogLikelihoods = Float[Array, "time state"]
-Flags = Bool[Array, " time"] | None
-Length = Int[Array, ""] | int | None
 
 
 class Chain(NamedTuple):
@@ -52,7 +50,7 @@ class Chain(NamedTuple):
     transition: Array
     evidence: Array
     valid: Array | None
-    reset: Array | None
+    reset: Flags | None
 
 
 class Forward(NamedTuple):
@@ -74,9 +72,9 @@ def read(
     initial: Initial,
     transition: Transition,
     log_likelihoods: LogLikelihoods,
-    observed: Flags,
-    reset: Flags,
-    length: Length,
+    observed: Flags | None,
+    reset: Flags | None,
+    length: Count | None,
 ) -> Chain:
     """Check the shapes and take out the evidence of bins that give none."""
     _check(initial, transition, log_likelihoods, observed, reset)
@@ -222,19 +220,20 @@ def run_backward_lagged(chain: Chain, forward: Forward, lag: int) -> Array:
     weights = future_weights(chain, forward)
     n_bins = len(weights)
     own = incoming(chain.transition, n_bins)
-    transition, form = (
-        (chain.transition, "ij,tj->ti") if own is None else (own, "tij,tj->ti")
-    )
     last = jnp.zeros(n_bins, bool).at[-1].set(True)
-    if chain.reset is not None:
-        last |= sequence_ends(chain)
+    ends = sequence_ends(chain)
+    if ends is not None:
+        last |= ends
     if chain.valid is not None:
         last |= ~jnp.roll(chain.valid, -1)
     largest = jnp.finfo(weights.dtype).max
 
     def step(_, message):
         future = jnp.minimum(weights * message, largest)
-        before = jnp.einsum(form, transition, future, precision=EXACT)
+        if own is None:
+            before = jnp.matmul(future, chain.transition.T, precision=EXACT)
+        else:
+            before = jnp.einsum("tij,tj->ti", own, future, precision=EXACT)
         before = jnp.minimum(jnp.roll(before, -1, axis=0), largest)
         return jnp.where(last[:, None], 1.0, before)
 

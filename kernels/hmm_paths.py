@@ -28,13 +28,11 @@ from jaxtyping import Array, Int, Key
 from neuromod.kernels import hmm_messages as messages
 from neuromod.kernels.hmm_messages import (
     Chain,
-    Flags,
     Initial,
-    Length,
     LogLikelihoods,
     Transition,
 )
-from neuromod.kernels.scan import scan
+from neuromod.kernels.scan import Count, Flags, scan
 
 
 class HMMViterbi(NamedTuple):
@@ -50,9 +48,9 @@ def hmm_viterbi(
     transition: Transition,
     log_likelihoods: LogLikelihoods,
     *,
-    observed: Flags = None,
-    reset: Flags = None,
-    length: Length = None,
+    observed: Flags | None = None,
+    reset: Flags | None = None,
+    length: Count | None = None,
 ) -> HMMViterbi:
     """Find the most probable path of states; of equal ones, the first.
 
@@ -87,9 +85,9 @@ def hmm_sample(
     log_likelihoods: LogLikelihoods,
     *,
     key: Key[Array, ""],
-    observed: Flags = None,
-    reset: Flags = None,
-    length: Length = None,
+    observed: Flags | None = None,
+    reset: Flags | None = None,
+    length: Count | None = None,
 ) -> Int[Array, " time"]:
     """Draw a path of states from the posterior p(z | y).
 

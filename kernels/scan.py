@@ -38,7 +38,7 @@ from jaxtyping import Array, Bool, Int
 
 Step = Callable[[Any, Any], tuple[Any, Any]]
 Flags = Bool[Array, " time"] | Bool[np.ndarray, " time"]
-Count = Int[Array, ""] | Int[np.ndarray, ""] | Int[np.integer, ""]
+Count = Int[Array, ""] | Int[np.ndarray, ""] | int | np.integer
 
 # Storing less than this costs nothing worth a second forward pass.
 STORED_BYTES = 8 * 2**20
@@ -50,7 +50,7 @@ def scan(
     inputs: Any = None,
     *,
     n_steps: int | None = None,
-    length: Count | int | None = None,
+    length: Count | None = None,
     mask: Flags | None = None,
     reset: Flags | None = None,
     initial: Any = None,
@@ -169,7 +169,7 @@ def _count_steps(arrays: Any, n_steps: int | None) -> int:
     return counts.pop()
 
 
-def _valid_input(inputs: Any, mask: Array | None) -> Any:
+def _valid_input(inputs: Any, mask: Flags | None) -> Any:
     """Return the input of the first valid step (zeros if there is none)."""
     if mask is None:
         return jax.tree.map(lambda x: x[0], inputs)
@@ -199,7 +199,11 @@ def _select(condition: Array, chosen: Any, other: Any) -> Any:
 
 
 def _chunk_size(
-    checkpoint: int | str | None, step: Step, carry: Any, slices: Any, n_steps: int
+    checkpoint: int | Literal["auto"] | None,
+    step: Step,
+    carry: Any,
+    slices: Any,
+    n_steps: int,
 ) -> int:
     """Return the number of steps that one chunk holds; all of them means one loop."""
     if checkpoint is None:

@@ -89,7 +89,7 @@ class Worker:
         self.process.communicate()
 
     def _read(self) -> dict[str, Any]:
-        line = self.process.stdout.readline()
+        line = self.process.stdout.readline() if self.process.stdout else ""
         if not line:
             self.close()
             raise RuntimeError(f"the worker {self.command} died: its error is above")
@@ -97,9 +97,13 @@ class Worker:
 
 
 def race(
-    workers: Mapping[str, Worker], tasks: Sequence[Any], rounds: int
-) -> dict[Any, dict[str, dict[str, float]]]:
-    """Time every task in every worker, in turn; the medians by task and worker."""
+    workers: Mapping[Any, Worker], tasks: Sequence[Any], rounds: int
+) -> dict[Any, dict[Any, dict[str, float]]]:
+    """Time every task in every worker, in turn.
+
+    By task and worker: the median CPU and wall times of one call (s), the least CPU
+    time, and the time to compile.
+    """
     table = {}
     for task in tasks:
         compiled = {name: w.ask(task)["compile"] for name, w in workers.items()}
@@ -107,6 +111,7 @@ def race(
         table[task] = {
             name: {
                 "cpu": median(sample[name]["cpu"] for sample in samples),
+                "least cpu": min(sample[name]["cpu"] for sample in samples),
                 "wall": median(sample[name]["wall"] for sample in samples),
                 "compile": compiled[name],
             }

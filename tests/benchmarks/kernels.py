@@ -129,37 +129,36 @@ def start_workers(peer_python: Path | None, bins: list[int]) -> dict[str, Worker
 
 def rows(table: dict, workers: list[str]) -> list[dict]:
     """Give times per bin, and how many times longer each takes than neuromod."""
-    found = []
-    for (work, dtype, n_bins), times in table.items():
-        nanoseconds = {w: 1e9 * times[w]["cpu"] / n_bins for w in workers}
-        found.append(
-            {
-                "work": work,
-                "dtype": dtype,
-                "n_bins": n_bins,
-                "cpu_ns_per_bin": {w: round(v, 1) for w, v in nanoseconds.items()},
-                "wall_ns_per_bin": {
-                    w: round(1e9 * times[w]["wall"] / n_bins, 1) for w in workers
-                },
-                "compile_s": {w: round(times[w]["compile"], 2) for w in workers},
-                "ratio_to_neuromod": {
-                    w: round(v / nanoseconds["neuromod"], 2)
-                    for w, v in nanoseconds.items()
-                },
-            }
-        )
-    return found
+
+    def nanoseconds(times, kind, n_bins):
+        return {w: round(1e9 * times[w][kind] / n_bins, 1) for w in workers}
+
+    return [
+        {
+            "work": work,
+            "dtype": dtype,
+            "n_bins": n_bins,
+            "cpu_ns_per_bin": nanoseconds(times, "cpu", n_bins),
+            "least_cpu_ns_per_bin": nanoseconds(times, "least cpu", n_bins),
+            "wall_ns_per_bin": nanoseconds(times, "wall", n_bins),
+            "compile_s": {w: round(times[w]["compile"], 2) for w in workers},
+            "ratio_to_neuromod": {
+                w: round(times[w]["cpu"] / times["neuromod"]["cpu"], 2) for w in workers
+            },
+        }
+        for (work, dtype, n_bins), times in table.items()
+    ]
 
 
 def show(found: list[dict], workers: list[str]) -> None:
     """Print the table."""
-    print("CPU ns per bin (times neuromod's; seconds to compile)")
+    print("CPU ns per bin (times neuromod's; least ns per bin)")
     print(" | ".join([f"{'':42}", *(f"{w:>24}" for w in workers)]))
     for row in found:
         name = f"{row['work']}, {row['dtype']}, {row['n_bins']} bins"
         cells = (
             f"{row['cpu_ns_per_bin'][w]:8.1f} ({row['ratio_to_neuromod'][w]:5.2f}; "
-            f"{row['compile_s'][w]:4.1f})"
+            f"{row['least_cpu_ns_per_bin'][w]:6.1f})"
             for w in workers
         )
         print(" | ".join([f"{name:42}", *(f"{cell:>24}" for cell in cells)]))
@@ -167,7 +166,7 @@ def show(found: list[dict], workers: list[str]) -> None:
 
 def main() -> None:
     """Run the race and write its figures."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description="Time our kernels beside dynamax's.")
     parser.add_argument("--peer-python", type=Path, help="a Python that has dynamax")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     parser.add_argument("--bins", type=int, nargs="+", default=[10_000, 100_000])

@@ -124,8 +124,9 @@ def log_space(initial, transition, log_likelihoods):
     Returns (log_likelihood, filtered, smoothed, transition_counts).
     """
     with np.errstate(divide="ignore"):
-        start, jump = np.log(np.longdouble(initial)), np.log(np.longdouble(transition))
-    evidence = np.longdouble(log_likelihoods)
+        start = np.log(np.asarray(initial, np.longdouble))
+        jump = np.log(np.asarray(transition, np.longdouble))
+    evidence = np.asarray(log_likelihoods, np.longdouble)
     n_bins, n_states = evidence.shape
     forward = np.empty_like(evidence)
     backward = np.zeros_like(evidence)
