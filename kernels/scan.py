@@ -158,7 +158,7 @@ def make_stepper(step: Step) -> Step:
 
 
 def _count_steps(arrays: Any, n_steps: int | None) -> int:
-    counts = {leaf.shape[0] for leaf in jax.tree.leaves(arrays)}
+    counts = {len(leaf) if leaf.ndim else 0 for leaf in jax.tree.leaves(arrays)}
     counts |= set() if n_steps is None else {n_steps}
     if len(counts) != 1 or 0 in counts:
         raise ValueError(
@@ -253,6 +253,9 @@ def _scan_chunks(
         x = jnp.concatenate([x, jnp.broadcast_to(fill, (padding, *x.shape[1:]))])
         return x.reshape(n_chunks, size, *x.shape[1:])
 
+    def join(y):
+        return y.reshape(n_chunks * size, *y.shape[2:])[:n_steps]
+
     inputs = jax.tree.map(lambda x: cut(x, x[-1]), inputs)
     mask, reset = jax.tree.map(lambda x: cut(x, False), (mask, reset))
 
@@ -264,5 +267,4 @@ def _scan_chunks(
     run_chunk = jax.checkpoint(run_chunk, prevent_cse=False)
     chunks = (inputs, mask, reset)
     carry, outputs = lax.scan(run_chunk, carry, chunks, n_chunks, reverse=reverse)
-    join = lambda y: y.reshape(n_chunks * size, *y.shape[2:])[:n_steps]  # noqa: E731
     return carry, jax.tree.map(join, outputs)
