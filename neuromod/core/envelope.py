@@ -13,6 +13,7 @@ by its path in programs that know nothing of the header.
 import hashlib
 import os
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,7 +73,8 @@ def read_sealed(path: str | os.PathLike[str]) -> tuple[memoryview, memoryview]:
     """
     name = os.fspath(path)
     if not os.path.isfile(path):
-        raise invalid("path", f"{name!r}", "a file that exists")
+        remedy = "" if os.path.exists(path) else _nearest(Path(name))
+        raise invalid("path", f"{name!r}", "a file that exists", remedy)
     with open(path, "rb") as file:
         netcdf, description, digest = _parse_header(file.read(HEADER_BYTES), name)
         missing = HEADER_BYTES + netcdf + description - os.fstat(file.fileno()).st_size
@@ -83,6 +85,16 @@ def read_sealed(path: str | os.PathLike[str]) -> tuple[memoryview, memoryview]:
     if hashlib.sha256(body).hexdigest() != digest:
         raise _damaged(name, "its content does not match its checksum")
     return memoryview(body)[:netcdf], memoryview(body)[netcdf:]
+
+
+def _nearest(missing: Path) -> str:
+    """Name what stands in the folder of a missing file under a similar name."""
+    try:
+        beside = os.listdir(missing.parent)
+    except OSError:
+        return f"The folder {str(missing.parent)!r} cannot be read."
+    nearest = get_close_matches(missing.name, beside, n=1)
+    return f"Did you mean {str(missing.parent / nearest[0])!r}?" if nearest else ""
 
 
 def _header(schema: int, netcdf: int, description: int, digest: str) -> bytes:

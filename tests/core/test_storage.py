@@ -285,6 +285,20 @@ def test_what_is_no_file_is_refused(tmp_path):
             neuromod.load(path)
 
 
+def test_a_mistyped_path_names_the_nearest(tmp_path, monkeypatch):
+    tiny_result().save(tmp_path / "session.nc")
+    with pytest.raises(InvalidInputError) as error:
+        neuromod.load(tmp_path / "sesion.nc")
+    assert f"Did you mean {str(tmp_path / 'session.nc')!r}?" in str(error.value)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInputError, match=r"Did you mean 'session\.nc'"):
+        neuromod.load("sesion.nc")
+    with pytest.raises(InvalidInputError, match=r"a file that exists$"):
+        neuromod.load("x.nc_other_thing_entirely")
+    with pytest.raises(InvalidInputError, match="The folder 'fits' cannot be read"):
+        neuromod.load(Path("fits") / "session.nc")
+
+
 def test_a_later_version_says_how_to_read_it(path, monkeypatch):
     monkeypatch.setattr(envelope, "SCHEMA", 2)
     tiny_result().save(path)
