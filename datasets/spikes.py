@@ -7,7 +7,6 @@ nothing is interpolated, and `neuromod.io.align` joins the two where that is wan
 """
 
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -24,8 +23,8 @@ def load_spikes(
     name: str,
     *,
     bin_size: float = 0.25,
-    exclude: Literal["recommended"] | Iterable[str | int] = RECOMMENDED,
-    behaviour: Literal["recommended"] | Iterable[str] = RECOMMENDED,
+    exclude: str | int | Iterable[str | int] | None = RECOMMENDED,
+    behaviour: str | Iterable[str] | None = RECOMMENDED,
     download: bool = True,
 ) -> xr.DataTree:
     """Load a spike recording, downloading it if it is not here.
@@ -38,15 +37,15 @@ def load_spikes(
         Width of a bin in seconds. The default of 250 ms suits brain states in sparse
         hippocampal firing; couplings between neurons need bins of about 20 ms.
     exclude
-        Labels of units to leave out. By default those that ``describe(name).exclude``
-        names, which are known to be noise (unit 19 of "rat_ca1_wmaze"); ``()`` keeps
-        every unit.
+        Label of a unit to leave out, or several. By default ("recommended") those
+        that ``describe(name).exclude`` names, which are known to be noise (unit 19 of
+        "rat_ca1_wmaze"); None keeps every unit.
 
     Other Parameters
     ----------------
     behaviour
-        Names of the signals to read into ``behaviour``; by default those that
-        ``describe(name).behaviour`` names. ``()`` reads none.
+        Name of the signal to read into ``behaviour``, or several; by default
+        ("recommended") those that ``describe(name).behaviour`` names. None reads none.
     download
         Whether the network may be used.
 
@@ -77,7 +76,7 @@ def load_spikes(
         labels = _block_labels(recording["time"].values - start, entry.blocks)
         recording = recording.assign_coords(block=("time", labels))
     tree = xr.DataTree.from_dict({"recording": recording})
-    names = list(_chosen(behaviour, entry.behaviour))
+    names = _chosen(behaviour, entry.behaviour)
     if names:
         signals = io.read_behaviour(path, names, crop=trains, intervals=None)
         tree["behaviour"] = xr.DataTree(_signed(signals))
@@ -85,9 +84,14 @@ def load_spikes(
     return tree
 
 
-def _chosen(given: Iterable, recommended: Iterable) -> Iterable:
-    use_recommended = isinstance(given, str) and given == RECOMMENDED
-    return recommended if use_recommended else given
+def _chosen(given: object, recommended: Iterable) -> list:
+    """Return the recommended names, or those given: none, one or several."""
+    if isinstance(given, str) and given == RECOMMENDED:
+        return list(recommended)
+    if given is None:
+        return []
+    is_one = isinstance(given, str) or not isinstance(given, Iterable)
+    return [given] if is_one else list(given)
 
 
 def _block_labels(

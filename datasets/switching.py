@@ -77,10 +77,11 @@ def simulate_switching(
     -------
     xarray.DataTree
         ``recording`` holds ``spikes`` (time, neuron), with a ``session`` coordinate
-        along time if there are several. ``truth`` holds ``state`` (time), the model's
-        parameters (``weight``, ``bias``, ``transition_matrix``, ``initial``,
-        ``basis_function``), ``adjacency`` and ``strength`` (state, neuron,
-        source_neuron) and ``adjacency_prior`` (neuron, source_neuron, connection).
+        along time if there are several. ``truth`` holds ``state_sequence`` (time),
+        the model's parameters (``weight``, ``bias``, ``transition_matrix``,
+        ``initial``, ``basis_function``), ``adjacency`` and ``strength`` (state,
+        neuron, source_neuron) and ``adjacency_prior`` (neuron, source_neuron,
+        connection).
 
     Raises
     ------

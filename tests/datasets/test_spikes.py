@@ -153,12 +153,34 @@ def test_options_have_their_effect(recordings):
     fine = load("rat_ca1_linear_track", bin_size=0.02)["recording"]["spikes"]
     assert fine.attrs["bin_size"] == pytest.approx(0.02)
     assert fine.sizes["time"] == 98413
-    bare = load("rat_ca1_linear_track", behaviour=())
-    assert list(bare.children) == ["recording"]
+    for none in ((), None):
+        bare = load("rat_ca1_linear_track", behaviour=none)
+        assert list(bare.children) == ["recording"]
     with pytest.raises(InvalidInputError, match="Did you mean 'position'"):
         load("rat_ca1_linear_track", behaviour=["positon"])
     with pytest.raises(InvalidInputError, match="bin_size"):
         load("rat_ca1_linear_track", bin_size=-1)
+
+
+@pytest.mark.parametrize("name", ["theta_phase", ["theta_phase"]])
+def test_a_signal_by_its_plain_name(nwb_recordings, name):
+    data = load("mouse_head_direction", behaviour=name, bin_size=1.0)
+    assert list(data["behaviour"].data_vars) == ["theta_phase"]
+
+
+def test_no_signal_and_an_unknown_one(nwb_recordings):
+    bare = load("mouse_head_direction", behaviour=None, bin_size=1.0)
+    assert list(bare.children) == ["recording"]
+    with pytest.raises(InvalidInputError, match="Did you mean 'theta_phase'"):
+        load("mouse_head_direction", behaviour="theta_fase", bin_size=1.0)
+
+
+@pytest.mark.parametrize(
+    ("exclude", "kept"), [(1, [0]), ("1", [0]), (np.int64(1), [0]), (None, [0, 1])]
+)
+def test_a_unit_by_its_plain_label(nwb_recordings, exclude, kept):
+    data = load("mouse_head_direction", exclude=exclude, bin_size=1.0)
+    assert data["recording"]["neuron"].values.tolist() == kept
 
 
 def test_nwb_recording(nwb_recordings):

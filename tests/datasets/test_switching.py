@@ -38,6 +38,13 @@ def test_schema(small):
     assert truth["connection"].values.tolist() == ["inhibitory", "none", "excitatory"]
 
 
+def test_the_docstring_names_what_truth_holds(small):
+    told = datasets.simulate_switching.__doc__.split("``truth`` holds")[1]
+    told = told.split("Raises")[0]
+    missing = [n for n in small["truth"].data_vars if f"``{n}``" not in told]
+    assert missing == []
+
+
 def test_truth_is_what_the_spikes_were_drawn_from(small):
     truth = small["truth"]
     weight = truth["weight"].isel(basis=0, drop=True)
