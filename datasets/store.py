@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DATA = "NEUROMOD_DATA"
-CACHE = "NEUROMOD_CACHE"
 
 
 def fetch(name: str, *, download: bool = True) -> Path:
@@ -83,12 +82,12 @@ def status() -> "pd.DataFrame":
     return table.rename_axis("name")
 
 
-def cache_folder() -> Path:
+def download_folder() -> Path:
     """Return the folder that downloads are kept in; it may not exist yet."""
-    import pooch
+    # Inside, so that importing the data sets does not load jax.
+    from neuromod.core.info import cache_folder
 
-    root = os.environ.get(CACHE) or pooch.os_cache("neuromod")
-    return Path(root).expanduser() / "datasets"
+    return cache_folder() / "datasets"
 
 
 def obtain(entry: Entry, *, download: bool = True) -> Path:
@@ -96,7 +95,7 @@ def obtain(entry: Entry, *, download: bool = True) -> Path:
     path = find(entry)
     if path is None:
         return _download(entry, allowed=download)
-    if path.parent == cache_folder():
+    if path.parent == download_folder():
         _check_cached(entry, path)
     else:
         _check(entry, path, f"Put the right file there, or unset {DATA}.")
@@ -105,7 +104,7 @@ def obtain(entry: Entry, *, download: bool = True) -> Path:
 
 def find(entry: Entry) -> Path | None:
     """Return where the file is on this machine, unchecked, or None."""
-    candidates = [*_local_copies(entry.basename), cache_folder() / entry.basename]
+    candidates = [*_local_copies(entry.basename), download_folder() / entry.basename]
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -121,7 +120,7 @@ def _local_copies(file: str) -> list[Path]:
 
 
 def _record(entry: Entry) -> Path:
-    return cache_folder() / f"{entry.basename}.sha256"
+    return download_folder() / f"{entry.basename}.sha256"
 
 
 def _expected(entry: Entry) -> tuple[str, str]:
@@ -187,7 +186,7 @@ def _download(entry: Entry, *, allowed: bool) -> Path:
         raise _unavailable(entry, "it has no public download")
     if not allowed:
         raise _unavailable(entry, "the network was not to be used (download=False)")
-    target = cache_folder() / entry.basename
+    target = download_folder() / entry.basename
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(target, lambda file: _transfer(entry, file))
@@ -220,6 +219,6 @@ def _unavailable(entry: Entry, reason: str) -> DatasetUnavailableError:
         f"  url     {entry.url or 'none; it comes from ' + entry.source}\n"
         f"  sha256  {entry.hash_text}\n"
         f"Put the file by hand at\n"
-        f"  {cache_folder() / entry.basename}\n"
+        f"  {download_folder() / entry.basename}\n"
         f"or set {DATA} to a folder that holds {entry.basename} at any depth."
     )

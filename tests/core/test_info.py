@@ -132,11 +132,11 @@ def test_nothing_tells_who_the_user_is():
 
 
 def test_the_cache_is_that_of_the_datasets(monkeypatch, tmp_path):
-    from neuromod.datasets.store import cache_folder
+    from neuromod.datasets.store import download_folder
 
     for folder in (str(tmp_path), ""):
         monkeypatch.setenv(info_module.CACHE, folder)
-        assert info_module.cache_folder() == cache_folder().parent
+        assert download_folder() == info_module.cache_folder() / "datasets"
     assert info_module.cache_folder().name == "neuromod"
 
 
