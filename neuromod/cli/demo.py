@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neuromod.cli.output import Force, Out, origin, prepare, told
+from neuromod.cli.output import Force, Out, origin, require_writable, told
 
 if TYPE_CHECKING:
     from neuromod.core.report import Section
@@ -36,7 +36,8 @@ def demo(
 
     started = start()
     results = [path.name for path in out.glob("*.nc")]
-    prepare(out, ["report.html", *results], force)
+    require_writable(out, ["report.html", *results], force)
+    out.mkdir(parents=True, exist_ok=True)
     sections = []
     for number, family in enumerate(TWINS, start=1):
         typer.echo(f"[{number}/{len(TWINS)}] {family}: simulating, fitting ...")

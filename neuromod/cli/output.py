@@ -1,5 +1,6 @@
 """The folder that a command writes into, and what it puts there."""
 
+import os
 import shlex
 import sys
 import time
@@ -24,16 +25,24 @@ Force = Annotated[
 ]
 
 
-def prepare(folder: Path, names: Iterable[str], force: bool) -> Path:
-    """Make the folder, or raise if a file that will be written is there already.
+def require_writable(folder: Path, names: Iterable[str], force: bool) -> None:
+    """Raise, before hours of work, if files could not be written in the end.
+
+    Nothing is made: a command that fails leaves no empty folder.
 
     Raises
     ------
     InvalidInputError
-        If ``folder`` is a file, or one of ``names`` exists and ``force`` is False.
+        If ``folder`` is a file or cannot be made or written into, or one of ``names``
+        exists and ``force`` is False.
     """
-    if folder.exists() and not folder.is_dir():
-        raise invalid("--out", f"the file {str(folder)!r}", "a folder")
+    there = next(p for p in [folder, *folder.absolute().parents] if p.exists())
+    if not there.is_dir():
+        raise invalid("--out", f"the file {str(there)!r}", "a folder")
+    if not os.access(there, os.W_OK):
+        raise invalid(
+            "--out", f"{str(there)!r}, which is read-only", "a folder of yours"
+        )
     there = [name for name in names if (folder / name).exists()]
     if there and not force:
         raise invalid(
@@ -42,8 +51,6 @@ def prepare(folder: Path, names: Iterable[str], force: bool) -> Path:
             "a folder without them",
             "Name another, or replace them with --force.",
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def save_figures(pictures: Mapping[str, "Picture"], folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,9 +30,12 @@ Fitted = Annotated[
 ]
 
 
-def _option(kind: Any, metavar: str, text: str) -> Any:
+DEFAULT_BIN_SIZE = 0.02
+
+
+def _option(kind: Any, metavar: str | None, text: str, *names: str) -> Any:
     panel = "How the file is read"
-    option = typer.Option(metavar=metavar, help=text, rich_help_panel=panel)
+    option = typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel)
     return Annotated[kind | None, option]
 
 
@@ -40,13 +44,18 @@ READING = {
     "stop": _option(float, "S", "Leave out what comes after (s)."),
     "sample_rate": _option(float, "HZ", "Rate of the clock, if times are samples."),
     "time_unit": _option(str, "UNIT", "Unit of the times: s, ms or us."),
-    "quality": _option(str, "NAME", "Units to keep by their sorting: good, mua, all."),
+    "quality": _option(
+        list[str],
+        "NAME",
+        "Units to keep by their sorting: good, mua, all; may be repeated.",
+    ),
+    "sort": _option(bool, None, "Sort times that do not ascend.", "--sort"),
     "variable": _option(str, "NAME", "Variable of the file that holds the spikes."),
 }
 
 
 def reading(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options in `READING`; it gets them in its dict ``how``."""
+    """Give a command the options in `READING`; ``how`` is a dict of those given."""
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "how"]
     keyword = inspect.Parameter.KEYWORD_ONLY
     added = [
@@ -56,7 +65,8 @@ def reading(command: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(command)
     def with_options(**given: Any) -> None:
-        command(how={name: given.pop(name) for name in READING}, **given)
+        how = {name: _one_or_several(given.pop(name)) for name in READING}
+        command(how={k: v for k, v in how.items() if v is not None}, **given)
 
     parameters = [p.replace(kind=keyword) for p in own] + added
     with_options.__dict__["__signature__"] = inspect.Signature(parameters)
@@ -64,16 +74,35 @@ def reading(command: Callable[..., None]) -> Callable[..., None]:
     return with_options
 
 
-def read(file: Path, *, quiet: bool = False, **how: Any) -> "xr.DataArray":
-    """Read spike counts and, unless ``quiet``, say what they are."""
-    from neuromod import io
+def _one_or_several(value: Any) -> Any:
+    """Return what was repeated as a list only if there is more than one of it."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
-    spikes = io.read_spikes(file, **how)
+
+def read(file: Path, *, quiet: bool = False, **how: Any) -> "xr.DataArray":
+    """Read spike counts and, unless ``quiet``, say what they are.
+
+    Without ``bin_size`` counts keep the bins of the file, and spike times come in
+    bins of `DEFAULT_BIN_SIZE`.
+    """
+    spikes = _counts(file, **how)
     n_bins, n_neurons = spikes.shape
     width = spikes.attrs["bin_size"]
     if not quiet:
         typer.echo(f"read {n_bins} bins of {width:g} s, {n_neurons} neurons: {file}")
     return spikes
+
+
+def _counts(file: Path, bin_size: float | None = None, **how: Any) -> "xr.DataArray":
+    from neuromod import io
+    from neuromod.core.errors import InvalidInputError
+
+    if bin_size is None:
+        with suppress(InvalidInputError):
+            return io.read_spikes(file, **how)
+        # Only spike times need a width; whatever else is wrong will be so again.
+        bin_size = DEFAULT_BIN_SIZE
+    return io.read_spikes(file, bin_size, **how)
 
 
 def read_as_fitted(

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neuromod.cli.output import Force, Out, command_line, prepare, save_figures, told
+from neuromod.cli.output import (
+    Force,
+    Out,
+    command_line,
+    require_writable,
+    save_figures,
+    told,
+)
 from neuromod.cli.reading import (
     Fitted,
     Recording,
@@ -57,8 +64,16 @@ def fit(
         int, typer.Option(min=0, metavar="N", help="Seed of the starting points.")
     ] = 0,
     bin_size: Annotated[
-        float, typer.Option(metavar="S", help="Width of a bin (s).")
-    ] = 0.02,
+        float | None,
+        typer.Option(
+            metavar="S",
+            help="Width of a bin (s); that of the file, or 0.02 for spike times.",
+        ),
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="UNIT", help="Unit to keep; may be repeated."),
+    ] = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(metavar="UNIT", help="Unit to leave out; may be repeated."),
@@ -95,14 +110,15 @@ def fit(
     """Fit hidden brain states to a recording: result, figures, report."""
     from neuromod import switching as family
 
-    prepare(out, [RESULT, *FILES], force)
-    how = {"bin_size": bin_size, "exclude": exclude or [], **how}
+    require_writable(out, [RESULT, *FILES], force)
+    filters = _basis(basis)
+    how = {"bin_size": bin_size, "include": include, "exclude": exclude, **how}
     spikes = read(file, **how)
     result = family.fit(
         spikes,
         states,
         seed=seed,
-        basis=None if basis == "none" else basis,
+        basis=filters,
         observation=observation,
         link=link,
         ridge=ridge,
@@ -112,7 +128,9 @@ def fit(
         precision=precision,
     )
     typer.echo(result.summary())
+    out.mkdir(parents=True, exist_ok=True)
     told(result.save(out / RESULT))
+    how["bin_size"] = bin_size or float(spikes.attrs["bin_size"])
     _write_report(result, spikes, file, out, RESULT, how)
 
 
@@ -126,8 +144,9 @@ def plot(
     force: Force = False,
 ) -> None:
     """Draw the figures and write the report of a saved fit again."""
-    prepare(out, FILES, force)
+    require_writable(out, FILES, force)
     fitted, spikes = _apply_to(result, file, how)
+    out.mkdir(parents=True, exist_ok=True)
     how = {**as_fitted(fitted), **how}
     _write_report(fitted, spikes, file, out, str(result), how)
 
@@ -178,9 +197,11 @@ def _per_bin(verb: str, text: str) -> None:
         from neuromod.cli.tables import require_known_suffix, write
 
         require_known_suffix(out)
-        prepare(out.parent, [out.name], force)
+        require_writable(out.parent, [out.name], force)
         fitted, spikes = _apply_to(result, file, how)
-        told(write(getattr(family, verb)(fitted, spikes), out))
+        found = getattr(family, verb)(fitted, spikes)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        told(write(found, out))
 
     app.command(verb, help=text)(command)
 
@@ -189,6 +210,13 @@ _per_bin("smooth", "Probability of each state given the whole recording.")
 _per_bin("filter", "Probability of each state given the spikes so far.")
 _per_bin("decode", "The most probable path of states (Viterbi).")
 _per_bin("predict", "Expected count of each bin given all spikes before it.")
+
+
+def _basis(name: str) -> str | None:
+    from neuromod.core.errors import choice
+    from neuromod.switching.basis import BASES
+
+    return None if choice("--basis", name, [*BASES, "none"]) == "none" else name
 
 
 def _apply_to(

@@ -196,7 +196,7 @@ def _close_stretch(spikes: "xr.DataArray") -> tuple[float, float]:
 
 def code(result: str, file: Path, how: Mapping[str, Any]) -> str:
     """Write the lines that do in Python what the command did."""
-    options = "".join(f", {k}={v!r}" for k, v in how.items() if v not in (None, []))
+    options = "".join(f", {k}={v!r}" for k, v in how.items() if v is not None)
     return f"""\
 import neuromod as nm
 

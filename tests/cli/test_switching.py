@@ -233,7 +233,7 @@ def test_a_damaged_recording_exits_with_3(tmp_path):
     done = run("switching", "fit", path, *OPTIONS, "--out", tmp_path / "out")
     assert done.exit_code == 3
     assert "rat.npz" in done.stderr
-    assert not (tmp_path / "out" / "result.nc").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_result_exits_with_3(fitted, recording, tmp_path):
