@@ -54,8 +54,10 @@ def align(
     -------
     xarray.DataArray or xarray.Dataset
         The signal at the times of ``to`` as floats, with the coordinates that ``to``
-        has along time. NaN where no sample lies within the tolerance; ``attrs`` say
-        how many these are (``n_without_partner``), and method and tolerance (s).
+        has along time. NaN where no sample lies within the tolerance, and where the
+        samples that do are NaN themselves; ``attrs`` say at how many times the one
+        (``n_without_partner``) and the other (``n_missing``), and method and
+        tolerance (s).
 
     Raises
     ------
@@ -97,6 +99,7 @@ def align(
             "Do both count from the same zero? If the signal is really missing there, "
             "say min_overlap=0.",
         )
+    missing = np.isnan(values).reshape(len(values), -1).any(axis=1)
     values[~found] = np.nan
     others = {k: v for k, v in signal.coords.items() if "time" not in v.dims}
     return xr.DataArray(
@@ -109,6 +112,7 @@ def align(
             "align_method": method,
             "align_tolerance": reach,
             "n_without_partner": int((~found).sum()),
+            "n_missing": int((missing & found).sum()),
         },
     )
 

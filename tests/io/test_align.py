@@ -165,3 +165,16 @@ def test_position_of_a_shared_recording_at_its_bins():
     position = io.read_behaviour(source).position
     aligned = io.align(position, ends, "linear", tolerance=1.0)
     np.testing.assert_allclose(aligned, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", ["nearest", "linear", "previous", "mean"])
+def test_missing_samples_are_counted_apart_from_missing_partners(method):
+    values = io.align(
+        signal([0.0, 1.0, 2.0, 3.0], [0.0, np.nan, 2.0, 3.0]),
+        np.array([0.0, 1.0, 2.0, 3.0, 50.0]),
+        method,
+        tolerance=0.4,
+    )
+    assert np.isnan(values).values.tolist() == [False, True, False, False, True]
+    assert values.attrs["n_missing"] == 1
+    assert values.attrs["n_without_partner"] == 1
