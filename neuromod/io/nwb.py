@@ -29,6 +29,7 @@ from neuromod.io.variables import plain
 
 WHAT = "an NWB file (HDF5)"
 COUNTS = "processing/ecephys/spike_counts"
+LIMITS = "processing/ecephys/limits"
 # Raw voltages and films are time series as well, too large to be read unasked.
 SERIES = ("TimeSeries", "SpatialSeries", "IntervalSeries")
 _DEEPEST = 4
@@ -103,6 +104,14 @@ def _read_units(file: Hdf5, units: Any, reading: Reading) -> SpikeTrains:
     if file.child(units, "obs_intervals") is not None:
         intervals, n_intervals = _ragged(file, units, "obs_intervals")
         limits["observed"] = tuple(np.split(intervals, np.cumsum(n_intervals)[:-1]))
+    stated = file.child(file.root, LIMITS)
+    if stated is not None:
+        columns_of_limits = _columns(file, stated)
+        limits |= {
+            name: float(columns_of_limits[name][0])
+            for name in ("start", "stop")
+            if len(columns_of_limits.get(name, ()))
+        }
     return SpikeTrains.from_events(
         times if rate is None else np.rint(times * rate),
         np.repeat(np.arange(len(counts)), counts),

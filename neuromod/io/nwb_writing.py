@@ -22,6 +22,7 @@ from neuromod.core.atomic import write_atomically
 from neuromod.core.errors import InvalidInputError, invalid
 from neuromod.core.sequences import BOUNDARIES
 from neuromod.io.counts import checked
+from neuromod.io.events import intersection
 from neuromod.io.spike_trains import SpikeTrains
 
 
@@ -118,23 +119,36 @@ def _add_units(content: Any, trains: SpikeTrains) -> None:
         content.add_unit_column(name, f"{name} of the unit")
     if trains.labels.dtype.kind != "i":
         content.add_unit_column("unit_name", "name of the unit")
+    intervals = _observed(trains)
     for i, (label, times) in enumerate(trains.to_dict().items()):
         fields = {name: values[i] for name, values in trains.annotations.items()}
         if trains.labels.dtype.kind == "i":
             fields["id"] = int(label)
         else:
             fields["unit_name"] = str(label)
-        if trains.observed:
-            fields["obs_intervals"] = trains.observed[i]
-        elif trains.start is not None and trains.stop is not None:
-            fields["obs_intervals"] = [[trains.start, trains.stop]]
+        if intervals:
+            fields["obs_intervals"] = intervals[i]
         content.add_unit(spike_times=times, **fields)
     content.units.resolution = 1.0 / trains.rate
+    limits = {"start": trains.start, "stop": trains.stop}
+    known = {k: [limit] for k, limit in limits.items() if limit is not None}
+    if known and not intervals:  # an interval has two ends
+        module = content.create_processing_module("ecephys", "Spike trains")
+        _add_table(module, "limits", "the recording (s)", known)
+
+
+def _observed(trains: SpikeTrains) -> list[np.ndarray]:
+    """Return the intervals (s) of each unit within the limits; [] if unknown."""
+    if trains.observed or (trains.start is not None and trains.stop is not None):
+        start = -np.inf if trains.start is None else trains.start
+        stop = np.inf if trains.stop is None else trains.stop
+        sets = trains.observed or [np.array([[-np.inf, np.inf]])] * trains.n_neurons
+        return [intersection([np.array([[start, stop]]), one]) for one in sets]
+    return []
 
 
 def _add_counts(content: Any, spikes: xr.DataArray) -> None:
     from pynwb import TimeSeries
-    from pynwb.core import DynamicTable, VectorData
 
     counts = checked(spikes, None, "spikes")
     module = content.create_processing_module("ecephys", "Spike counts in bins")
@@ -156,16 +170,24 @@ def _add_counts(content: Any, spikes: xr.DataArray) -> None:
             n_bins = np.diff(np.r_[starts, len(labels)])
             tables[f"{boundary}s"] = {"label": labels[starts], "n_bins": n_bins}
     for name, columns in tables.items():
-        module.add(
-            DynamicTable(
-                name=name,
-                description=f"{name} of the spike counts",
-                columns=[
-                    VectorData(name=column, description=column, data=values.tolist())
-                    for column, values in columns.items()
-                ],
-            )
+        _add_table(module, name, "the spike counts", columns)
+
+
+def _add_table(
+    module: Any, name: str, what: str, columns: Mapping[str, np.ndarray | list[float]]
+) -> None:
+    from pynwb.core import DynamicTable, VectorData
+
+    module.add(
+        DynamicTable(
+            name=name,
+            description=f"{name} of {what}",
+            columns=[
+                VectorData(name=column, description=column, data=list(values))
+                for column, values in columns.items()
+            ],
         )
+    )
 
 
 def _add_behaviour(content: Any, behaviour: xr.Dataset) -> None:

@@ -299,3 +299,22 @@ def test_pynwb_reads_what_we_write(tmp_path):
         units = file.read().units.to_dataframe()
         assert units.index.tolist() == [4, 7, 9, 12]
         assert units.spike_times[7].tolist() == [0.6, 1.799]
+
+
+def test_limits_and_observed_intervals_come_back_as_their_intersection(tmp_path):
+    times = np.arange(0.5, 100)
+    observed = (np.array([[0.0, 100.0]]), np.array([[0.0, 12.0], [15.0, 100.0]]))
+    trains = SpikeTrains.from_units([times, []], observed=observed).crop(10.0, 20.0)
+    io.write_nwb(tmp_path / "a.nwb", trains, **SESSION)
+    back = io.read_spike_trains(tmp_path / "a.nwb")
+    assert back.intervals.tolist() == [[10.0, 12.0], [15.0, 20.0]]
+    assert back.observed[0].tolist() == [[10.0, 20.0]]
+
+
+@pytest.mark.parametrize("limits", [{"start": 0.0}, {"stop": 9.0}])
+def test_a_single_limit_comes_back(limits, tmp_path):
+    trains = SpikeTrains.from_units([[2.5, 3.0]], **limits)
+    io.write_nwb(tmp_path / "a.nwb", trains, **SESSION)
+    back = io.read_spike_trains(tmp_path / "a.nwb")
+    assert back.equals(trains)
+    assert (back.start, back.stop) == (trains.start, trains.stop)
