@@ -16,7 +16,7 @@ import xarray as xr
 
 from neuromod.core.dimensions import require_finite
 from neuromod.core.errors import did_you_mean, invalid
-from neuromod.io import formats, nwb, tables
+from neuromod.io import counts, formats, nwb, tables
 from neuromod.io.files import existing, malformed
 from neuromod.io.matlab import read_mat
 from neuromod.io.npy import Archive
@@ -206,8 +206,8 @@ def _cropped(dataset: xr.Dataset, crop: Any, limits) -> xr.Dataset:
 def _limits(crop: Any, stated: Any) -> tuple[float, float]:
     if isinstance(crop, SpikeTrains):
         return crop.limits
-    if isinstance(crop, xr.DataArray) and {"start", "stop"} <= set(crop.attrs):
-        return float(crop.attrs["start"]), float(crop.attrs["stop"])
+    if isinstance(crop, xr.DataArray) and "bin_size" in crop.attrs:
+        return counts.limits(crop)
     if crop is True:
         if stated is None or None in stated:
             raise invalid(

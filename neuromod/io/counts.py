@@ -35,6 +35,7 @@ def as_counts(
     time: object = None,
     labels: object = None,
     bin_size: float | None = None,
+    default_bin_size: float | None = None,
     boundaries: Mapping[str, np.ndarray] | None = None,
     source: str = "",
 ) -> xr.DataArray:
@@ -50,8 +51,12 @@ def as_counts(
         Labels of the units; 0, 1, ... if omitted.
     bin_size
         Width of a bin (s); may be omitted where ``time`` tells it.
+    default_bin_size
+        Width of a bin (s) where neither ``bin_size`` nor ``time`` tells it.
     boundaries
-        Labels (time,) of sessions or trials, by ``session`` or ``trial``.
+        Labels (time,) by ``session`` or ``trial``, where models restart, or
+        ``block``, where they do not unless time pauses: blocks repeat (run, rest,
+        run), and follow one another without a gap or with one.
     source
         Where the counts come from.
 
@@ -70,8 +75,11 @@ def as_counts(
         raise invalid("counts", f"values of type {counts.dtype}", "spike counts")
     dimensions.require_finite(counts, "counts")
     dimensions.require_counts(counts, "counts")
-    if bin_size is not None:
-        bin_size = dimensions.require_positive(bin_size, "bin_size", "s")
+    for width in (bin_size, default_bin_size):
+        if width is not None:
+            dimensions.require_positive(width, "bin_size", "s")
+    if time is None and bin_size is None:
+        bin_size = default_bin_size
     if time is None and bin_size is None:
         raise invalid("bin_size", "none", "the width of the bins (s)")
     if time is None:
@@ -80,35 +88,44 @@ def as_counts(
     time = np.asarray(time, dtype=float)
     _require_length("times", time, len(counts), "bins")
     _require_length("labels", labels, counts.shape[1], "neurons")
-    for values in (boundaries or {}).values():
+    boundaries = dict(boundaries or {})
+    for values in boundaries.values():
         _require_length("labels", values, len(counts), "bins")
+    if list(boundaries) == ["block"]:
+        boundaries |= _sessions_between_pauses(time, boundaries["block"])
     array = xr.DataArray(
         smallest(counts),
         dims=("time", "neuron"),
         coords={
             "time": ("time", time),
             "neuron": ("neuron", labelled(labels, "neuron labels")),
-            **{k: ("time", v) for k, v in (boundaries or {}).items()},
+            **{k: ("time", v) for k, v in boundaries.items()},
         },
         name="spikes",
     )
-    return described(array, _bin_size(array, bin_size), source)
+    width = _bin_size(array, bin_size, default_bin_size)
+    return described(array, width, source)
 
 
 def checked(array: xr.DataArray, bin_size: float | None, source: str) -> xr.DataArray:
-    """Check a DataArray of counts, keeping its coordinates and attributes."""
+    """Check a DataArray of counts, keeping its coordinates and attributes.
+
+    ``bin_size`` (s) is taken where neither the attributes nor ``time`` state one.
+    """
     array = dimensions.require_dims(array, ("time", "neuron"), "spikes")
     boundary = {k: array[k].values for k in BOUNDARIES if _along_time(array, k)}
     counts = as_counts(
         array.values,
         time=array["time"].values if "time" in array.coords else None,
         labels=array["neuron"].values if "neuron" in array.coords else None,
-        bin_size=array.attrs.get("bin_size", bin_size),
+        bin_size=array.attrs.get("bin_size"),
+        default_bin_size=bin_size,
         boundaries=boundary,
         source=source,
     )
     extra = {k: v for k, v in array.coords.items() if k not in counts.coords}
-    return counts.assign_coords(extra).assign_attrs({**counts.attrs, **array.attrs})
+    counts = counts.assign_coords(extra).assign_attrs({**counts.attrs, **array.attrs})
+    return counts.assign_attrs(zip(("start", "stop"), limits(counts), strict=True))
 
 
 def rebinned(counts: xr.DataArray, bin_size: float | None) -> xr.DataArray:
@@ -136,10 +153,37 @@ def rebinned(counts: xr.DataArray, bin_size: float | None) -> xr.DataArray:
     if not whole_bins:
         raise invalid("bin_size", f"{wanted} s", "less than the recording is long")
     result = xr.concat(whole_bins, dim="time", coords="minimal", compat="override")
-    n_outside = int(counts.sum(dtype=np.int64) - result.sum(dtype=np.int64))
-    return result.astype(smallest(result.values).dtype).assign_attrs(
-        counts.attrs | {"bin_size": wanted, "n_spikes_outside": n_outside}
-    )
+    dropped = counts.sizes["time"] * present - result.sizes["time"] * wanted
+    attrs = counts.attrs | {
+        "bin_size": wanted,
+        "dropped_duration": counts.attrs.get("dropped_duration", 0.0)
+        + round(dropped, 9),
+    }
+    result = result.astype(smallest(result.values).dtype).assign_attrs(attrs)
+    return restated(result, counts)
+
+
+def limits(counts: xr.DataArray) -> tuple[float, float]:
+    """Return the edges (s) of the first and the last bin.
+
+    The attributes ``start`` and ``stop`` are exact, but stay as they were when xarray
+    takes a part of the bins; they hold where they agree with ``time``.
+    """
+    half = counts.attrs["bin_size"] / 2
+    time = counts["time"].values
+    edges = {"start": float(time[0]) - half, "stop": float(time[-1]) + half}
+    for name, edge in edges.items():
+        stated = counts.attrs.get(name, edge)
+        edges[name] = float(stated if abs(stated - edge) < 1e-6 * half else edge)
+    return edges["start"], edges["stop"]
+
+
+def restated(part: xr.DataArray, whole: xr.DataArray) -> xr.DataArray:
+    """Say the limits of a part of some counts, and how many spikes it lacks."""
+    start, stop = limits(part)
+    lost = int(whole.sum(dtype=np.int64) - part.sum(dtype=np.int64))
+    before = int(whole.attrs.get("n_spikes_outside", 0))
+    return part.assign_attrs(start=start, stop=stop, n_spikes_outside=before + lost)
 
 
 def described(array: xr.DataArray, bin_size: float, source: str) -> xr.DataArray:
@@ -166,6 +210,17 @@ def _along_time(array: xr.DataArray, name: str) -> bool:
     return name in array.coords and array[name].dims == ("time",)
 
 
+def _sessions_between_pauses(
+    time: np.ndarray, blocks: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Number the sessions that begin where time pauses from one block to the next."""
+    steps = np.diff(time)
+    pauses = (blocks[1:] != blocks[:-1]) & (steps > 1.5 * np.median(steps))
+    if not pauses.any():
+        return {}
+    return {"session": np.r_[0, np.cumsum(pauses)].astype(str)}
+
+
 def _sessions(counts: xr.DataArray) -> list[xr.DataArray]:
     labels = [
         counts[k].values.astype(str) for k in BOUNDARIES if _along_time(counts, k)
@@ -177,13 +232,15 @@ def _sessions(counts: xr.DataArray) -> list[xr.DataArray]:
     return [counts.isel(time=slice(a, b)) for a, b in pairwise(edges)]
 
 
-def _bin_size(array: xr.DataArray, bin_size: float | None) -> float:
+def _bin_size(
+    array: xr.DataArray, bin_size: float | None, default: float | None
+) -> float:
     """Return the width of the bins, having looked that time agrees with it."""
     sizes = []
     for part in _sessions(array):
         time = dimensions.require_time(part, "spikes")
         sizes.append(dimensions.bin_size(time, "spikes"))
-    spacing = next((size for size in sizes if np.isfinite(size)), bin_size)
+    spacing = next((size for size in sizes if np.isfinite(size)), default)
     width = spacing if bin_size is None else bin_size
     if width is None:
         raise invalid("bin_size", "a single bin", "its width (s)", "Say bin_size=.")

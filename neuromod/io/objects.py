@@ -16,7 +16,7 @@ from neuromod.io.counts import as_counts, checked
 from neuromod.io.reading import Reading
 from neuromod.io.schemas import Spikes
 from neuromod.io.spike_trains import SpikeTrains
-from neuromod.io.variables import plain, spelt
+from neuromod.io.variables import Variables, plain
 
 
 def trains_from(source: object, reading: Reading) -> SpikeTrains:
@@ -38,7 +38,7 @@ def spikes_from(source: Any, reading: Reading) -> Spikes:
     if isinstance(source, SpikeTrains):
         return _cropped(source, reading)
     if isinstance(source, xr.DataArray):
-        return checked(source, None, "DataArray")
+        return checked(source, reading.bin_size, "DataArray")
     kind = type(source).__name__
     for knows, read in _KINDS:
         if knows(source):
@@ -72,7 +72,7 @@ def _pynapple(source: Any, reading: Reading, kind: str) -> Spikes:
         [np.asarray(source.time_support.start), np.asarray(source.time_support.end)], 1
     )
     if hasattr(source, "d"):
-        return _pynapple_counts(source, support, kind)
+        return _pynapple_counts(source, support, reading, kind)
     grouped = hasattr(source, "keys")
     if grouped:
         units = {label: source[label].t for label in source.keys()}
@@ -98,7 +98,9 @@ def _pynapple_metadata(source: Any) -> dict[str, np.ndarray]:
     }
 
 
-def _pynapple_counts(source: Any, support: np.ndarray, kind: str) -> xr.DataArray:
+def _pynapple_counts(
+    source: Any, support: np.ndarray, reading: Reading, kind: str
+) -> xr.DataArray:
     values = np.asarray(source.d)
     time = np.asarray(source.t)
     session = np.searchsorted(support[:, 0], time, side="right") - 1
@@ -106,6 +108,7 @@ def _pynapple_counts(source: Any, support: np.ndarray, kind: str) -> xr.DataArra
         values.reshape(len(time), -1),
         time=time,
         labels=getattr(source, "columns", None),
+        default_bin_size=reading.bin_size,
         boundaries={"session": session.astype(str)} if len(support) > 1 else None,
         source=f"pynapple {kind}",
     )
@@ -113,11 +116,30 @@ def _pynapple_counts(source: Any, support: np.ndarray, kind: str) -> xr.DataArra
 
 def _is_neo(source: object) -> bool:
     some = source[0] if isinstance(source, list | tuple) and source else source
-    return hasattr(some, "rescale") and hasattr(some, "t_stop")
+    train = hasattr(some, "rescale") and hasattr(some, "t_stop")
+    return train or hasattr(some, "spiketrains") or hasattr(some, "segments")
+
+
+def _neo_trains(source: Any) -> list[Any]:
+    """Return the spike trains in what neo reads: blocks, of segments, of trains."""
+    if hasattr(source, "rescale"):
+        return [source]
+    parts = list(getattr(source, "segments", getattr(source, "spiketrains", source)))
+    if parts and all(hasattr(part, "rescale") for part in parts):
+        return parts
+    if len(parts) == 1:
+        return _neo_trains(parts[0])
+    kind = type(parts[0]).__name__ if parts else "SpikeTrain"
+    raise invalid(
+        "spike_times",
+        f"a neo {type(source).__name__} of {len(parts)} {kind}s",
+        "the spike trains of one segment",
+        "Pass one of them, as in block.segments[0].",
+    )
 
 
 def _neo(source: Any, reading: Reading, kind: str) -> SpikeTrains:
-    trains = [source] if hasattr(source, "rescale") else list(source)
+    trains = _neo_trains(source)
     names = [train.name for train in trains]
     distinct = all(names) and len(set(names)) == len(names)
     # Never without rescale: neo keeps times in ms as readily as in s.
@@ -138,8 +160,8 @@ def _table(source: Any, reading: Reading, kind: str) -> Spikes:
 
 
 def _mapping(source: Mapping[Any, Any], reading: Reading, kind: str) -> Spikes:
-    names = {spelt(name) for name in source}
-    if reading.variable is not None or names & set(schemas.KNOWN):
+    known = Variables(source).name(schemas.KNOWN) is not None
+    if reading.variable is not None or known:
         return schemas.spikes_from_variables(source, f"{kind} in memory", reading)
     return _units(source, reading, kind)
 

@@ -18,7 +18,7 @@ import xarray as xr
 from neuromod.core.errors import InvalidInputError, invalid
 from neuromod.io import formats, nwb, objects, phy, schemas, tables
 from neuromod.io.binning import bin_spikes
-from neuromod.io.counts import rebinned
+from neuromod.io.counts import rebinned, restated
 from neuromod.io.files import existing
 from neuromod.io.matlab import read_mat
 from neuromod.io.npy import Archive, read_npy
@@ -55,7 +55,7 @@ def read_spikes(
         neo, a DataFrame, `SpikeTrains`, a DataArray of counts, the times of each unit
         in a dict or list.
     bin_size
-        Width of a bin (s). May be omitted if the source holds counts.
+        Width of a bin (s). May be omitted if the source holds counts and states it.
     include, exclude
         Labels of the units to keep (in this order) and to leave out; 19, 19.0 and
         "19" are the same unit.
@@ -101,7 +101,9 @@ def read_spikes(
     >>> read_spikes({"a": [0.1, 0.25], "b": [0.3]}, 0.1).values.tolist()
     [[1, 0], [1, 0], [0, 1]]
     """
-    reading = Reading(sample_rate, time_unit, start, stop, sort, variable)
+    reading = Reading(
+        sample_rate, time_unit, start, stop, sort, variable, bin_size=bin_size
+    )
     spikes = _read(source, reading)
     if isinstance(spikes, SpikeTrains):
         if bin_size is None:
@@ -247,4 +249,5 @@ def _some_counts(
     if len(left_out):
         names = ", ".join(map(named, several(exclude)))
         counts = counts.assign_attrs(excluded=names)
-    return counts.isel(neuron=kept, time=inside)
+    counts = counts.isel(neuron=kept)
+    return restated(counts.isel(time=inside), counts)

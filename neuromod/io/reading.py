@@ -38,6 +38,8 @@ class Reading:
         Whether times that do not ascend are sorted instead of refused.
     variable
         Which variable of a file with several holds the data; "a.b" for a field.
+    bin_size
+        Width of a bin (s), for counts whose source does not state it.
     counts
         Whether ready counts are taken where the source holds both.
     """
@@ -48,6 +50,7 @@ class Reading:
     stop: float | None = None
     sort: bool = False
     variable: str | None = None
+    bin_size: float | None = None
     counts: bool = True
 
     def __post_init__(self) -> None:
@@ -63,8 +66,8 @@ class Reading:
             )
         for name in ("start", "stop"):
             value = getattr(self, name)
-            if value is not None and not np.isfinite(value):
-                raise invalid(name, value, "a time in seconds")
+            if value is not None and not _is_time(value):
+                raise invalid(name, repr(value), "a time in seconds")
         if self.start is not None and self.stop is not None and self.stop <= self.start:
             raise invalid("stop", f"{self.stop} s", f"more than start={self.start} s")
 
@@ -77,6 +80,12 @@ class Reading:
                 f"neither: the times in {source} are in seconds",
             )
         return replace(self, time_unit="s")
+
+    def in_unit(self, unit: str | None) -> "Reading":
+        """Return this for times whose name states their unit; the user's word wins."""
+        if unit is None or self.sample_rate is not None or self.time_unit is not None:
+            return self
+        return replace(self, time_unit=unit)
 
     def ticks(
         self, times: object, argument: str, sample_rate: float | None = None
@@ -100,6 +109,11 @@ class Reading:
         if values.dtype.kind in "iu":
             return values.astype(np.int64) * per_tick, NANOSECOND_CLOCK
         return np.rint(values * per_tick).astype(np.int64), NANOSECOND_CLOCK
+
+
+def _is_time(value: object) -> bool:
+    array = np.asarray(value)
+    return array.ndim == 0 and array.dtype.kind in "iuf" and bool(np.isfinite(array))
 
 
 def _require_room(values: np.ndarray, argument: str, largest: float) -> None:

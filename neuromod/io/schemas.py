@@ -6,14 +6,16 @@ and underscores in names do not count:
 
 flat
     ``spike_times`` (s) or ``spike_tick`` (samples, with ``tick_rate_hz`` or
-    ``sample_rate``), and the unit of each spike: ``spike_clusters`` (a label) or
-    ``spike_unit`` (a label, or an index where arrays ``unit_*`` describe the units).
+    ``sample_rate``), and the unit of each spike: ``spike_clusters``, ``cluster_ids``
+    or ``unit_ids`` (a label), or ``spike_unit`` (a label, or an index where arrays
+    ``unit_*`` describe the units).
     Limits, if stated: ``record_start_tick``, ``record_stop_tick`` or
     ``record_start``, ``record_stop`` (s).
 counts
     ``counts`` (time, neuron) with ``bin_size`` (s) or the bins' times: ``time``
-    (centres), ``bin_start_s`` or ``bin_end_s``; ``session``, ``trial`` or ``block``
-    along time.
+    (centres), ``bin_start_s`` or ``bin_end_s``; along time ``session`` or ``trial``,
+    at which models restart, or ``block``, at which they do not unless time
+    pauses there.
 per unit
     A cell array or list of the times of each unit, a struct with one such field
     ``times``, or an array of structs with a field ``times`` each.
@@ -32,23 +34,31 @@ from neuromod.io.counts import as_counts
 from neuromod.io.files import malformed
 from neuromod.io.reading import Reading, numbers, positions
 from neuromod.io.spike_trains import SpikeTrains
-from neuromod.io.variables import Variables, is_nested, plain, spelt
+from neuromod.io.variables import (
+    ALONG_TIME,
+    CLUSTERS,
+    INDICES,
+    LABELS,
+    SPIKE_TICKS,
+    SPIKE_TIMES,
+    UNITS,
+    Variables,
+    in_seconds,
+    is_nested,
+    plain,
+    spelt,
+    split_unit,
+)
 
 Spikes = SpikeTrains | xr.DataArray
 
-TIMES = ("spiketimes", "spiketime", "spiketimess")
-TICKS = ("spiketick", "spiketicks", "spikesamples")
-UNITS = ("spikeunit", "spikeunits", "spikeneuron", "spikeneurons")
-CLUSTERS = ("spikeclusters", "spikecluster", "spikelabels")
 RATES = ("tickratehz", "samplerate", "samplingrate", "fs")
-LABELS = ("unitlabels", "unitnames", "unitids", "unitlabel", "unitname", "unitid")
 COUNTS = ("counts", "spikecounts")
 BIN_SIZES = ("binsize", "binsizes", "binwidth", "binwidths")
 TRAINS = ("spikes", "spiketimes", "times", "timestamps", "ts", "trains", "units")
 FIELDS = ("times", "spiketimes", "timestamps", "ts")
 FIELD_LABELS = ("labels", "label", "names", "name", "uid", "cluid", "ids", "id")
-KNOWN = (*TIMES, *TICKS, *COUNTS, *FIELDS)
-SESSIONS = {"block": "session", "session": "session", "trial": "trial"}
+KNOWN = (*SPIKE_TIMES, *SPIKE_TICKS, *COUNTS, *FIELDS)
 LAYOUTS = (
     "spike_times or spike_tick with spike_unit or spike_clusters; counts with "
     "bin_size; or the times of each unit in a cell array `spikes`"
@@ -110,12 +120,17 @@ def _only_struct(variables: Variables) -> Variables:
 
 
 def _flat(variables: Variables, source: str, reading: Reading) -> Spikes | None:
-    ticks, times = variables.first(TICKS), variables.first(TIMES)
-    indices, clusters = variables.first(UNITS), variables.first(CLUSTERS)
-    events = times if ticks is None else ticks
-    neurons = clusters if indices is None else indices
-    if events is None or neurons is None or is_nested(events):
+    ticks, name = variables.first(SPIKE_TICKS), variables.name(SPIKE_TIMES)
+    events = variables.first(SPIKE_TIMES) if ticks is None else ticks
+    if events is None or is_nested(events):
         return None
+    indices = variables.first(INDICES)
+    holder = variables.name((*INDICES, *CLUSTERS)) or _per_spike(variables, events)
+    if holder is None:
+        return None
+    neurons = variables[holder]
+    if ticks is None and name is not None:
+        reading = reading.in_unit(split_unit(name)[1])
     rate = variables.number(RATES)
     if ticks is not None and rate is None and reading.sample_rate is None:
         raise invalid(
@@ -128,7 +143,7 @@ def _flat(variables: Variables, source: str, reading: Reading) -> Spikes | None:
     if ticks is None and np.asarray(events).dtype.kind == "f":
         rate = None
     neurons = plain(neurons).reshape(-1)
-    labels, annotations = _units(variables)
+    labels, annotations = _units(variables.without(holder))
     if labels is not None and indices is None:
         neurons = _places(neurons, labels)
     start, stop = stated_limits(variables, rate or reading.sample_rate)
@@ -153,6 +168,13 @@ def _flat(variables: Variables, source: str, reading: Reading) -> Spikes | None:
             "Are the arrays of one recording? Then the file is damaged.",
         )
     return trains
+
+
+def _per_spike(variables: Variables, events: Any) -> str | None:
+    """Return the name of the array that may label each spike, if it is as long."""
+    names = [variables.name([name]) for name in UNITS]
+    n_spikes = np.size(events)
+    return next((n for n in names if n and np.size(variables[n]) == n_spikes), None)
 
 
 def _places(neurons: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -200,27 +222,33 @@ def _counts(variables: Variables, source: str, reading: Reading) -> Spikes | Non
     if counts is None:
         return None
     bin_size = variables.number(BIN_SIZES)
-    centres = variables.first(("time", "bincentre", "bincentres"))
-    for name, shift in (("binend", -0.5), ("binstart", 0.5)):
-        edges = variables.first((name, f"{name}s"))
-        if centres is None and edges is not None:
-            edges = numbers(edges, name).astype(float)
+    name = variables.name(("time", "bincentre", "bincentres"))
+    centres = None if name is None else _seconds(variables, name)
+    for edge, shift in (("binend", -0.5), ("binstart", 0.5)):
+        name = variables.name((edge, f"{edge}s"))
+        if centres is None and name is not None:
+            edges = _seconds(variables, name)
             width = bin_size or float(np.median(np.diff(edges)))
             centres = edges + shift * width
     labels = variables.first((*LABELS, "neuron", "sourceunit"))
     boundaries = {
-        boundary: plain(variables[name]).reshape(-1).astype(str)
-        for name, boundary in SESSIONS.items()
-        if name in variables
+        name: plain(variables[name]).reshape(-1).astype(str)
+        for name in ALONG_TIME
+        if variables.name([name]) is not None
     }
     return as_counts(
         counts,
-        time=None if centres is None else numbers(centres, "time"),
+        time=centres,
         labels=None if labels is None else plain(labels).reshape(-1),
         bin_size=bin_size,
+        default_bin_size=reading.bin_size,
         boundaries=boundaries,
         source=source,
     )
+
+
+def _seconds(variables: Variables, name: str) -> np.ndarray:
+    return in_seconds(numbers(variables[name], name).astype(float), name)
 
 
 def _saved_by_pynapple(

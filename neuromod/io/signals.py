@@ -14,7 +14,7 @@ import xarray as xr
 
 from neuromod.io.reading import Reading
 from neuromod.io.schemas import COUNTS, RATES, stated_limits
-from neuromod.io.variables import Variables, is_nested, plain, spelt
+from neuromod.io.variables import Variables, is_nested, plain, spelt, split_unit
 
 TICKS = ("postick", "positiontick", "frametick", "tick")
 CLOCKS = (
@@ -52,12 +52,13 @@ def signals_from(values: Mapping[str, Any], source: str, reading: Reading) -> Si
     names = [n for n in variables if spelt(n) not in (*RATES, *COUNTS)]
     arrays = {name: _array(variables[name]) for name in names}
     present = {name: array for name, array in arrays.items() if array is not None}
-    clock = next((n for n in present if spelt(n) in (*TICKS, *CLOCKS)), None)
+    clock = next((n for n in present if _stem(n) in (*TICKS, *CLOCKS)), None)
     if clock is None:
         trials = trial_table(present, ())
         return Signals({}, trials, {"source": source}, (start, stop))
     times = present.pop(clock)
-    sampled = times.dtype.kind in "iu" or spelt(clock) in TICKS
+    sampled = times.dtype.kind in "iu" or _stem(clock) in TICKS
+    reading = reading.in_unit(split_unit(clock)[1])
     ticks, clock_rate = reading.ticks(times, clock, rate if sampled else None)
     along = {name: array for name, array in present.items() if len(array) == len(ticks)}
     attrs = {"source": source}
@@ -119,6 +120,10 @@ def _series(
         unit = axes[order[0]][0]
         series["position"] = _variable("position", values, unit, time, order)
     return series
+
+
+def _stem(name: str) -> str:
+    return spelt(split_unit(name)[0])
 
 
 def _split_unit(name: str) -> tuple[str, str]:

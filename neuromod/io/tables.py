@@ -12,36 +12,43 @@ unit, neuron, ...     the unit of each spike
 time, bin_centre      centre of each bin (s) in a wide table; also bin_start and
                       bin_end
 session, trial        where models restart, in a wide table
+block                 a label along time, at which they do not
 ====================  =========================================================
 """
 
 import csv
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from neuromod.core.dimensions import require_unique
 from neuromod.core.errors import DataFormatError, InvalidInputError, invalid
-from neuromod.core.sequences import BOUNDARIES
 from neuromod.io.counts import as_counts
 from neuromod.io.files import Budget, malformed, parsing
 from neuromod.io.reading import Reading, numbers
 from neuromod.io.schemas import Spikes
 from neuromod.io.spike_trains import SpikeTrains
-from neuromod.io.variables import Variables, plain, spelt
+from neuromod.io.variables import (
+    ALONG_TIME,
+    TICKS,
+    TIMES,
+    UNITS,
+    Variables,
+    in_seconds,
+    plain,
+    spelt,
+    split_unit,
+)
 
-TIMES = ("time", "times", "spiketime", "spiketimes", "t", "timestamp", "timestamps")
-UNITS = (
-    "unit", "units", "neuron", "neurons", "unitid", "cluster", "clusterid",
-    "spikeunit", "spikeclusters", "spikecluster",
-)  # fmt: skip
-TICKS = ("spiketick", "tick", "sample", "samples", "spikesample", "spikesamples")
 BIN_TIMES = {
     "bincentre": 0.0, "time": 0.0, "t": 0.0, "timestamp": 0.0,
     "binstart": 0.5, "binend": -0.5,
 }  # fmt: skip
+_INDEX = re.compile(r"Unnamed: \d+|index")
 _LONGEST_HEADER = 2**20
 _MOST_COLUMNS = 20_000
 
@@ -56,11 +63,13 @@ def read_table(path: Path) -> Any:
 def spikes_from_table(table: Any, source: str, reading: Reading) -> Spikes:
     """Read spikes (long) or counts (wide) from a table with named columns."""
     require_distinct(table.columns, source)
-    columns = Variables({str(name): table[name] for name in table.columns})
+    indices = _indices(table)
+    left_out = {"left_out": ", ".join(map(repr, indices))} if indices else {}
+    columns = Variables({str(n): table[n] for n in table.columns if n not in indices})
     neurons = columns.first(UNITS)
-    ticks, times = columns.first(TICKS), columns.first(TIMES)
+    ticks, times = columns.first(TICKS), columns.name(TIMES)
     if neurons is None:
-        return _wide(columns, source)
+        return _wide(columns, source, reading).assign_attrs(left_out)
     if ticks is None and times is None:
         raise _columns_missing(source, columns)
     if ticks is not None and reading.sample_rate is None:
@@ -71,35 +80,58 @@ def spikes_from_table(table: Any, source: str, reading: Reading) -> Spikes:
             "Say sample_rate=.",
         )
     return SpikeTrains.from_events(
-        np.asarray(times if ticks is None else ticks),
+        np.asarray(columns[times] if ticks is None else ticks),
         plain(neurons),
         source=source,
-        reading=reading,
+        reading=reading.in_unit(split_unit(times)[1]) if ticks is None else reading,
+        notes=left_out,
     )
 
 
-def _wide(columns: Variables, source: str) -> Spikes:
-    name = next((n for n in columns if spelt(n).rstrip("s") in BIN_TIMES), None)
+def _indices(table: Any) -> list[Any]:
+    """Return the columns that only number the rows, as pandas writes its index.
+
+    Such a column comes first without a header, or is called "index", or "Unnamed: 0"
+    once pandas has read it.
+    """
+    names = list(table.columns)
+    nameless = [n for n in names[:1] if str(n).strip() in ("", "Unnamed: 0")]
+    numbering = [
+        name
+        for name in names
+        if _INDEX.fullmatch(str(name))
+        and np.array_equal(np.asarray(table[name]), np.arange(len(table)))
+    ]
+    return nameless + [name for name in numbering if name not in nameless]
+
+
+def _wide(columns: Variables, source: str, reading: Reading) -> xr.DataArray:
+    name = next((n for n in columns if _bin_time(n) in BIN_TIMES), None)
     if name is None:
         raise _columns_missing(source, columns)
-    units = [n for n in columns if n != name and spelt(n) not in BOUNDARIES]
+    units = [n for n in columns if n != name and spelt(n) not in ALONG_TIME]
     if not units:
         raise _columns_missing(source, columns)
-    time = numbers(columns[name], name).astype(float)
+    time = in_seconds(numbers(columns[name], name).astype(float), name)
     steps = np.diff(time)
     width = float(np.median(steps)) if len(steps) else np.nan
     values = [numbers(columns[unit], f"counts of unit {unit!r}") for unit in units]
     return as_counts(
         np.stack(values, axis=1),
-        time=time + BIN_TIMES[spelt(name).rstrip("s")] * width,
+        time=time + BIN_TIMES[_bin_time(name)] * width,
         labels=units,
+        default_bin_size=reading.bin_size,
         boundaries={
             spelt(n): plain(columns[n]).astype(str)
             for n in columns
-            if spelt(n) in BOUNDARIES
+            if spelt(n) in ALONG_TIME
         },
         source=source,
     )
+
+
+def _bin_time(name: str) -> str:
+    return spelt(split_unit(name)[0]).rstrip("s")
 
 
 def _columns_missing(source: str, columns: Variables) -> Exception:

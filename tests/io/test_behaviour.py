@@ -180,3 +180,10 @@ def test_arrays_of_channels_and_left_out():
     assert behaviour.gyro.dims == ("time", "channel")
     assert behaviour.xy.dims == ("time", "space")
     assert behaviour.attrs["left_out"] == "n"
+
+
+def test_crop_takes_the_limits_of_the_bins_that_are_left():
+    counts = io.read_spikes({"a": np.arange(0.5, 100)}, 1.0, start=0, stop=100)
+    behaviour = {"time": np.arange(0.25, 100, 0.5), "x": np.arange(200.0)}
+    cropped = io.read_behaviour(behaviour, crop=counts.sel(time=slice(10, 20)))
+    assert cropped.time.values[[0, -1]].tolist() == [10.25, 19.75]

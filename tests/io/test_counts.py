@@ -87,3 +87,28 @@ def test_a_single_bin_needs_its_width():
     with pytest.raises(InvalidInputError, match=r"a single bin.*Say bin_size="):
         as_counts(np.ones((1, 2)), time=[0.5])
     assert as_counts(np.ones((1, 2)), time=[0.5], bin_size=0.1).sizes["time"] == 1
+
+
+def test_the_given_bin_size_serves_where_the_source_states_none(tmp_path):
+    array = xr.DataArray(np.ones((4, 2), int), dims=("time", "neuron"))
+    np.savez(tmp_path / "x.npz", counts=array.values)
+    for source in (array, tmp_path / "x.npz"):
+        counts = io.read_spikes(source, 0.02)
+        assert counts.attrs["bin_size"] == 0.02
+        np.testing.assert_allclose(counts.time, [0.01, 0.03, 0.05, 0.07])
+    assert io.read_spikes(ready(), 0.2).sizes["time"] == 3  # its time states 0.1 s
+    with pytest.raises(InvalidInputError, match="got none, expected the width"):
+        io.read_spikes(array)
+
+
+def test_limits_are_those_of_the_bins_that_are_left():
+    counts = io.read_spikes({"a": np.arange(0.5, 100)}, 1.0, start=0, stop=100.5)
+    part = io.read_spikes(counts, start=10, stop=20)
+    assert (part.attrs["start"], part.attrs["stop"]) == (10.0, 20.0)
+    assert part.attrs["n_spikes_outside"] == 90
+    wide = io.read_spikes(counts.assign_attrs(n_spikes_outside=5), 3.0)
+    assert (wide.attrs["start"], wide.attrs["stop"]) == (0.0, 99.0)
+    assert wide.attrs["n_spikes_outside"] == 6
+    assert wide.attrs["dropped_duration"] == pytest.approx(1.5)
+    stale = io.read_spikes(counts.sel(time=slice(30, 40)))
+    assert (stale.attrs["start"], stale.attrs["stop"]) == (30.0, 40.0)

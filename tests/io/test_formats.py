@@ -353,3 +353,77 @@ def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr("zipfile.ZipFile", refuse)
     with pytest.raises(InvalidInputError, match="which may not be read"):
         io.read_spikes(path, 0.1)
+
+
+def test_the_index_of_pandas_is_no_neuron(tmp_path):
+    table = pandas.DataFrame({"time": [0.05, 0.15, 0.25], "u1": [1, 0, 2], "u2": 3})
+    table.to_csv(tmp_path / "x.csv")
+    sources = [tmp_path / "x.csv", table.reset_index()]
+    for source, name in zip(sources, ["'Unnamed: 0'", "'index'"], strict=True):
+        counts = io.read_spikes(source)
+        assert counts.neuron.values.tolist() == ["u1", "u2"]
+        assert counts.attrs["left_out"] == name
+    counted = io.read_spikes(table.assign(index=[5, 1, 2]))
+    assert counted.neuron.values.tolist() == ["u1", "u2", "index"]
+
+
+@pytest.mark.parametrize(
+    ("times", "units", "factor"),
+    [
+        ("spike_times_s", "cluster_id", 1),
+        ("Time (s)", "Unit", 1),
+        ("spike_times_ms", "unit", 1000),
+        ("Time (ms)", "Cluster ID", 1000),
+    ],
+)
+def test_tables_name_the_unit_of_their_times(times, units, factor, tmp_path):
+    path = tmp_path / "x.csv"
+    table = pandas.DataFrame({times: np.array([1, 2, 3]) * factor, units: [7, 8, 7]})
+    table.to_csv(path, index=False)
+    trains = io.read_spike_trains(path)
+    assert trains.train(7).tolist() == [1.0, 3.0]
+    assert trains.train(8).tolist() == [2.0]
+
+
+@pytest.mark.parametrize("units", ["cluster_ids", "unit_ids", "spike_clusters"])
+@pytest.mark.parametrize(
+    ("times", "factor"), [("spike_times", 1), ("spike_times_ms", 1e3)]
+)
+def test_archives_may_name_a_unit_for_each_spike(units, times, factor, tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, **{times: np.array([0.5, 1.0, 1.5]) * factor, units: [7, 8, 7]})
+    trains = io.read_spike_trains(path)
+    assert trains.labels.tolist() == [7, 8]
+    assert trains.train(7).tolist() == [0.5, 1.5]
+
+
+def test_blocks_that_repeat_are_no_sessions(tmp_path):
+    blocks = ["run", "rest", "run", "rest"]
+    path = tmp_path / "x.npz"
+    np.savez(path, counts=np.eye(4), bin_size_ms=500, block=blocks)
+    counts = io.read_spikes(path)
+    assert "session" not in counts.coords
+    assert counts.block.values.tolist() == blocks
+    assert counts.attrs["bin_size"] == 0.5
+    paused = {"time": [0.5, 1.0, 9.5, 10.0], "u": [1, 2, 3, 4], "block": list("aabb")}
+    counts = io.read_spikes(pandas.DataFrame(paused))
+    assert counts.session.values.tolist() == ["0", "0", "1", "1"]
+    assert counts.neuron.values.tolist() == ["u"]
+
+
+def test_neo_segments_and_blocks_of_one_are_read():
+    neo = pytest.importorskip("neo")
+    segment = neo.Segment()
+    segment.spiketrains.append(
+        neo.SpikeTrain([100.0, 200.0], t_stop=500.0, units="ms", name="a")
+    )
+    block = neo.Block()
+    block.segments.append(segment)
+    for source in (segment, block, [block]):
+        trains = io.read_spike_trains(source)
+        assert trains.train("a").tolist() == [0.1, 0.2]
+    block.segments.append(neo.Segment())
+    with pytest.raises(
+        InvalidInputError, match=r"a neo Block of 2 Segments.*block.segments\[0\]"
+    ):
+        io.read_spikes(block, 0.1)

@@ -359,3 +359,9 @@ def test_npy_of_one_unit(tmp_path):
     trains = io.read_spike_trains(tmp_path / "unit.npy")
     assert trains.times.tolist() == [0.1, 0.35]
     assert trains.source.endswith("unit.npy")
+
+
+@pytest.mark.parametrize("start", ["5", float("inf"), [1.0, 2.0], True])
+def test_limits_are_numbers(start):
+    with pytest.raises(InvalidInputError, match=r"start: got .*expected a time in sec"):
+        io.read_spikes({"a": [0.1, 0.25]}, 0.1, start=start)
