@@ -9,9 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import xarray as xr
 
-from neuromod.core.dimensions import require_unique
 from neuromod.core.errors import ShapeError, invalid
-from neuromod.core.sequences import BOUNDARIES
+from neuromod.core.sequences import stretches
 
 Labelled = xr.DataArray | xr.Dataset
 Data = Labelled | xr.DataTree | Sequence[Labelled]
@@ -75,15 +74,8 @@ def _require_labelled(part: object, argument: str) -> Labelled:
 
 
 def _split_long(data: Labelled, argument: str) -> dict[str, Labelled]:
-    for boundary in BOUNDARIES:
-        if boundary in data.coords and data[boundary].dims == ("time",):
-            labels = data[boundary].values.astype(str)
-            runs = list(_runs(labels))
-            names = [str(labels[run.start]) for run in runs]
-            require_unique(np.array(names), f"{argument}.{boundary}")
-            parts = [data.isel(time=run) for run in runs]
-            return dict(zip(names, parts, strict=True))
-    return {"0": data}
+    found = stretches(data, argument) or {"0": slice(None)}
+    return {label: data.isel(time=bins) for label, bins in found.items()}
 
 
 def _runs(values: np.ndarray) -> Iterator[slice]:

@@ -38,20 +38,30 @@ class Sequences:
         Number of bins of each sequence.
     labels
         One label per sequence.
-    times
-        The time coordinate (s) of each sequence.
+    axes
+        The coordinates along time of each sequence: the time (s) and whatever else
+        labels the bins, such as blocks of behaviour.
     form
-        How the data came: "single", "list", "tree" or the name of the boundary
-        coordinate of one long array.
+        How the data came: "single", "list", "tree" or "long".
+    coords
+        The labels of the dimensions that the sequences share.
+    attrs
+        The attributes of the first sequence.
     """
 
     values: np.ndarray
     observed: np.ndarray
     lengths: np.ndarray
     labels: tuple[str, ...]
-    times: tuple[np.ndarray, ...]
+    axes: tuple[xr.Dataset, ...]
     form: str
     coords: Mapping[str, Any] = field(default_factory=dict)
+    attrs: Mapping[Any, Any] = field(default_factory=dict)
+
+    @property
+    def times(self) -> tuple[np.ndarray, ...]:
+        """The time (s) of the bins of each sequence."""
+        return tuple(axis["time"].values for axis in self.axes)
 
     @property
     def n_bins(self) -> int:
@@ -68,16 +78,30 @@ class Sequences:
         padded: np.ndarray,
         dims: Sequence[str] = (),
         coords: Mapping[str, Any] | None = None,
-        name: str | None = None,
+        name: str = "values",
+        attrs: Mapping[str, Any] | None = None,
     ) -> xr.DataArray:
-        """Join per-bin results of shape (session, time, ...) into one long array."""
-        parts = self._parts(padded, dims, coords, name)
+        """Join per-bin results of shape (session, time, ...) into one long array.
+
+        Parameters
+        ----------
+        padded : (session, time, ...)
+            What was found for every bin.
+        dims
+            The names of the dimensions after time.
+        coords
+            Their labels.
+        name, attrs
+            Of the arrays that are returned.
+        """
+        parts = self._parts(padded, dims, coords, name, attrs)
         if self.form == "single":
             return parts[0]
-        boundary = self.form if self.form in BOUNDARIES else "session"
-        labels = np.repeat(np.array(self.labels), self.lengths)
         long = xr.concat(parts, dim="time")
-        return long.assign_coords({boundary: ("time", labels)})
+        if self.form == "long":
+            return long
+        labels = np.repeat(np.array(self.labels), self.lengths)
+        return long.assign_coords(session=("time", labels))
 
     def restore(
         self,
@@ -85,26 +109,31 @@ class Sequences:
         dims: Sequence[str] = (),
         coords: Mapping[str, Any] | None = None,
         name: str = "values",
+        attrs: Mapping[str, Any] | None = None,
     ) -> xr.DataArray | list[xr.DataArray] | xr.DataTree:
-        """Give per-bin results back in the form in which the data came."""
-        if self.form == "list":
-            return self._parts(padded, dims, coords, name)
-        if self.form == "tree":
-            parts = self._parts(padded, dims, coords, name)
-            children = zip(self.labels, parts, strict=True)
-            return xr.DataTree.from_dict({k: v.to_dataset() for k, v in children})
-        return self.concatenate(padded, dims, coords, name)
+        """Give per-bin results back in the form in which the data came.
 
-    def _parts(self, padded, dims, coords, name) -> list[xr.DataArray]:
+        Parameters are those of `concatenate`.
+        """
+        if self.form not in ("list", "tree"):
+            return self.concatenate(padded, dims, coords, name, attrs)
+        parts = self._parts(padded, dims, coords, name, attrs)
+        if self.form == "list":
+            return parts
+        children = zip(self.labels, parts, strict=True)
+        return xr.DataTree.from_dict({k: v.to_dataset() for k, v in children})
+
+    def _parts(self, padded, dims, coords, name, attrs) -> list[xr.DataArray]:
         return [
             xr.DataArray(
                 np.asarray(values[:length]),
                 dims=("time", *dims),
-                coords={"time": time, **(coords or {})},
+                coords={**axis.coords, **(coords or {})},
                 name=name,
+                attrs=attrs,
             )
-            for values, length, time in zip(
-                padded, self.lengths, self.times, strict=True
+            for values, length, axis in zip(
+                padded, self.lengths, self.axes, strict=True
             )
         ]
 
@@ -150,21 +179,64 @@ def gather(
         dimensions.require_dims(part, dims, name)
         for part, name in zip(parts, names, strict=True)
     ]
-    times = tuple(
-        dimensions.require_time(part, name)
-        for part, name in zip(parts, names, strict=True)
-    )
     for part, name in zip(parts, names, strict=True):
+        dimensions.require_time(part, name)
         if part.sizes["time"] == 0:
             raise invalid(name, "0 bins", "at least one bin", kind=ShapeError)
     coords = _shared_coords(parts, names, dims)
     lengths = np.array([part.sizes["time"] for part in parts])
     values, observed = _pad([part.values for part in parts], lengths)
-    return Sequences(values, observed, lengths, labels, times, form, coords)
+    axes = tuple(_axis(part) for part in parts)
+    attrs = parts[0].attrs
+    return Sequences(values, observed, lengths, labels, axes, form, coords, attrs)
+
+
+def stretches(
+    data: xr.DataArray | xr.Dataset, argument: str
+) -> dict[str, slice] | None:
+    """Find the sequences of one long array, each with its label.
+
+    A sequence ends where the ``session`` or the ``trial`` changes; where both are
+    given, the label is "session/trial".
+
+    Returns
+    -------
+    dict or None
+        The bins of every sequence; None if nothing marks a boundary.
+
+    Raises
+    ------
+    InvalidInputError
+        If a label marks two separate stretches.
+    """
+    names = [
+        name
+        for name in BOUNDARIES
+        if name in data.coords and data[name].dims == ("time",)
+    ]
+    if not names:
+        return None
+    marks = [data[name].values.astype(str) for name in names]
+    labels = np.array(["/".join(pair) for pair in zip(*marks, strict=True)], dtype=str)
+    starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]][: len(labels)])
+    stops = [*starts[1:].tolist(), len(labels)]
+    dimensions.require_unique(labels[starts], f"{argument}.{'/'.join(names)}")
+    return {
+        str(labels[a]): slice(a, b)
+        for a, b in zip(starts.tolist(), stops[: len(starts)], strict=True)
+    }
 
 
 def _split(data, argument, dims, variable):
     if isinstance(data, xr.DataTree):
+        if "recording" in data.children:
+            raise invalid(
+                argument,
+                "a whole data set",
+                "the recording in it",
+                f"Pass data['recording'][{variable or 'name of the variable'!r}].",
+                ShapeError,
+            )
         children = {
             name: _variable(child, argument, variable)
             for name, child in data.children.items()
@@ -174,10 +246,17 @@ def _split(data, argument, dims, variable):
         labels = tuple(str(i) for i in range(len(data)))
         return "list", labels, list(_some(data, argument))
     array = dimensions.require_dims(data, dims, argument)
-    for boundary in BOUNDARIES:
-        if boundary in array.coords and array[boundary].dims == ("time",):
-            return (boundary, *_split_long(array, boundary, argument))
-    return "single", ("0",), [array]
+    found = stretches(array, argument)
+    if not found:
+        return "single", ("0",), [array]
+    return "long", tuple(found), [array.isel(time=bins) for bins in found.values()]
+
+
+def _axis(part: xr.DataArray) -> xr.Dataset:
+    """Return the coordinates along time alone."""
+    along = {k: v for k, v in part.coords.items() if v.dims == ("time",)}
+    axis = xr.Dataset(coords=along)
+    return axis.assign_coords(time=axis["time"].astype(float, keep_attrs=True))
 
 
 def _some(parts, argument):
@@ -197,17 +276,6 @@ def _variable(node: xr.DataTree, argument: str, variable: str | None):
             kind=ShapeError,
         )
     return node[wanted]
-
-
-def _split_long(array: xr.DataArray, boundary: str, argument: str):
-    """Cut where the label changes; a label may come only once."""
-    labels = array[boundary].values.astype(str)
-    starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]])
-    ends = np.r_[starts[1:], len(labels)]
-    names = tuple(str(n) for n in labels[starts])
-    dimensions.require_unique(np.array(names), f"{argument}.{boundary}")
-    parts = [array.isel(time=slice(a, b)) for a, b in zip(starts, ends, strict=True)]
-    return names, parts
 
 
 def _shared_coords(parts, names, dims) -> dict[str, Any]:

@@ -8,15 +8,14 @@ import numpy as np
 import xarray as xr
 
 from neuromod.core import dimensions
-from neuromod.core.errors import ShapeError, invalid
+from neuromod.core.errors import NotFittedError, ShapeError, invalid
+from neuromod.core.result import Result
 from neuromod.core.sequences import Sequences, gather
 from neuromod.switching.inference import Recording
 from neuromod.switching.model import SwitchingGLM
 
 
-def prepare(
-    spikes: Any, argument: str, neurons: np.ndarray | None = None
-) -> tuple[Sequences, Recording, float]:
+def prepare(spikes: Any, argument: str) -> tuple[Sequences, Recording, float]:
     """Check spike counts at the door and bring them into padded form.
 
     Parameters
@@ -25,8 +24,6 @@ def prepare(
         Counts in any of the forms that `fit` takes.
     argument
         The name of the argument, for errors.
-    neurons
-        Labels that the neurons must have, in this order.
 
     Returns
     -------
@@ -37,30 +34,61 @@ def prepare(
     dimensions.require_counts(data.values, argument)
     if data.values.shape[2] == 0:
         raise invalid(argument, "0 neurons", "at least one", kind=ShapeError)
-    if neurons is not None and not np.array_equal(data.coords["neuron"], neurons):
+    if data.n_observed == 0:
+        raise invalid(argument, "only missing bins", "at least one observed bin")
+    recording = Recording(data.values.astype(float), data.observed, data.lengths)
+    return data, recording, _common_bin_size(data, argument)
+
+
+def prepare_for(
+    fit: object, spikes: Any, argument: str = "fit"
+) -> tuple[Sequences, Recording]:
+    """Check that spikes are of the neurons and the bin width of a fit.
+
+    Parameters
+    ----------
+    fit
+        Result of `neuromod.switching.fit`.
+    spikes
+        Counts in any of the forms that `fit` takes.
+    argument
+        The name under which the fit was passed, for errors.
+    """
+    if not isinstance(fit, Result) or not isinstance(fit.model, SwitchingGLM):
+        raise NotFittedError(
+            f"{argument}: got {type(fit).__name__}, expected the Result of "
+            "neuromod.switching.fit. Fit one, or load it with neuromod.load(path)."
+        )
+    data, recording, bin_size = prepare(spikes, "spikes")
+    neurons = group(fit.data, "parameters")["neuron"].values
+    if not np.array_equal(data.coords["neuron"], neurons):
         raise invalid(
-            f"{argument}.neuron",
+            "spikes.neuron",
             f"{len(data.coords['neuron'])} labels that differ from the fit's",
             f"the {len(neurons)} neurons of the fit in their order",
             "Select them: spikes.sel(neuron=fit.data['parameters']['neuron']).",
             ShapeError,
         )
-    if data.n_observed == 0:
-        raise invalid(argument, "only missing bins", "at least one observed bin")
-    recording = Recording(data.values.astype(float), data.observed, data.lengths)
-    return data, recording, _common_bin_size(data, spikes, argument)
+    if abs(bin_size - fit.config["bin_size"]) > 1e-3 * bin_size:
+        raise invalid(
+            "spikes",
+            f"bins of {bin_size:.6g} s",
+            f"bins of {fit.config['bin_size']:.6g} s as in the fit",
+            "Bin the spikes again, or fit at this bin width.",
+        )
+    return data, recording
 
 
-def _common_bin_size(data: Sequences, spikes: Any, argument: str) -> float:
+def _common_bin_size(data: Sequences, argument: str) -> float:
     sizes = np.array([dimensions.bin_size(t, argument) for t in data.times])
     known = sizes[np.isfinite(sizes)]
     if len(known) == 0:
-        declared = getattr(spikes, "attrs", {}).get("bin_size")
+        declared = data.attrs.get("bin_size")
         if declared is None:
             raise invalid(
                 argument,
                 "sessions of one bin each, which tell no bin width",
-                "attrs['bin_size'] in seconds",
+                "attrs['bin_size'] in seconds on the (first) DataArray",
             )
         return dimensions.require_positive(declared, f"{argument}.attrs['bin_size']")
     if np.ptp(known) > 1e-3 * known[0]:

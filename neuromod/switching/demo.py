@@ -1,6 +1,7 @@
 """Switching GLMs in the demo: are hidden states and their circuits found again?"""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -20,8 +21,10 @@ truth = nm.datasets.simulate_switching(
     seed=0, n_states=3, n_neurons=12, n_sessions=8, n_steps=2000
 )
 spikes = truth["recording"]["spikes"]
-fit = nm.switching.fit(spikes, n_states=3, link="sigmoid", seed=0)
-nm.switching.plot_states(fit, spikes, stop=12.0)
+held_out = spikes["session"].isin(["6", "7"])
+fit = nm.switching.fit(spikes[~held_out], n_states=3, link="sigmoid", seed=0)
+nm.switching.score(fit, spikes[held_out])
+nm.switching.plot_states(fit, spikes[held_out], stop=12.0)
 """
 
 
@@ -49,10 +52,9 @@ def section(tree: xr.DataTree, *, seed: int) -> Section:
     accuracy = state_accuracy(decoded, true_states)
     order = match_states(decoded, true_states)
     held_out = score(result, test)
-    ceiling = score(_at_truth(result, tree), test)
-    truth_accuracy = state_accuracy(
-        decode(_at_truth(result, tree), test).values, true_states
-    )
+    at_truth = _at_truth(result, tree)
+    ceiling = score(at_truth, test)
+    truth_accuracy = state_accuracy(decode(at_truth, test).values, true_states)
     found, true = _weights(result, tree, order)
     correlation = float(np.corrcoef(found.ravel(), true.ravel())[0, 1])
     gap = float(ceiling.log_likelihood_per_bin - held_out.log_likelihood_per_bin)
@@ -127,8 +129,6 @@ def _split(tree: xr.DataTree):
 
 def _at_truth(result, tree: xr.DataTree):
     """Return the fit with the true parameters in place of the estimated ones."""
-    from dataclasses import replace
-
     truth = group(tree, "truth")
     model = replace(
         result.model,

@@ -45,7 +45,7 @@ class Finish(NamedTuple):
         Posterior probabilities of the states.
     bias_error, weight_error
         Standard errors in the shapes of ``bias`` and ``weight``, which take the state
-        posterior as known.
+        posterior as known; infinite where the data tell nothing.
     """
 
     model: SwitchingGLM
@@ -174,6 +174,10 @@ def finish(model: SwitchingGLM, problem: Problem) -> Finish:
 
 
 def _standard_errors(information: np.ndarray) -> np.ndarray:
-    inverse = np.linalg.pinv(information, hermitian=True)
-    variance = np.diagonal(inverse, axis1=-2, axis2=-1)
-    return np.sqrt(np.maximum(variance, 0))
+    """Invert the information; infinite where the data do not tell a coefficient."""
+    values, vectors = np.linalg.eigh(information)
+    told = values > 1e-12 * values[..., -1:]
+    inverse = np.where(told, 1 / np.where(told, values, 1.0), 0.0)
+    variance = (vectors**2 * inverse[..., None, :]).sum(-1)
+    untold = (vectors**2 * ~told[..., None, :]).sum(-1) > 1e-6
+    return np.sqrt(np.where(untold, np.inf, variance))

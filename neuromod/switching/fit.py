@@ -15,7 +15,7 @@ from neuromod.core.result import Result
 from neuromod.core.sequences import Sequences
 from neuromod.switching import basis as bases
 from neuromod.switching import em, starts
-from neuromod.switching.data import parameters, prepare, typed
+from neuromod.switching.data import parameters, prepare, prepare_for, typed
 from neuromod.switching.inference import Prior, Recording, pose
 from neuromod.switching.model import LINKS, OBSERVATIONS, SwitchingGLM
 
@@ -57,7 +57,8 @@ def fit(
         "raised_cosine" (3 bumps over 10 bins), an array (basis, lag) whose first
         lag is one bin back, or None for no couplings (a hidden Markov model).
     observation
-        "poisson" for counts, "bernoulli" for spike or no spike.
+        "poisson" for counts, "bernoulli" for spike or no spike: a bin with more
+        spikes counts as one with a spike, and as what it holds in the history.
     link
         "softplus" (default of Poisson), "sigmoid" (default of Bernoulli; at most
         one expected spike per bin) or "exp".
@@ -68,12 +69,11 @@ def fit(
         Number of starting points. All climb until an iteration gains less than 100
         times the tolerance; the best goes on from there.
     max_iterations
-        Most iterations per restart.
+        Most iterations of a climb.
     tolerance
         EM stops when an iteration gains less than this (nats per bin).
     init
-        A fit to continue from, with its basis, observation and link; there are no
-        restarts then.
+        A fit of the same model to continue from; there are no restarts then.
     precision
         "float64" or "float32".
     progress
@@ -84,7 +84,8 @@ def fit(
     Result
         ``model`` is a `SwitchingGLM` whose states are sorted by occupancy.
         ``data`` holds ``parameters``, ``uncertainty`` (standard errors of bias and
-        weight given the state posterior: a lower bound), ``latent`` (smoothed
+        weight given the state posterior: a lower bound; infinite where the data tell
+        nothing), ``latent`` (smoothed
         ``state_probability`` (time, state)) and ``history`` (restart, iteration).
 
     Raises
@@ -130,16 +131,16 @@ def fit(
     tolerance = dimensions.require_positive(tolerance, "tolerance", "nats per bin")
     ridge = _require_precision_of_prior(ridge)
     data, recording, bin_size = prepare(spikes, "spikes")
-    if init is None:
-        observation = choice("observation", observation, OBSERVATIONS)
-        link = _resolve_link(link, observation)
-        filters = bases.resolve(basis)
-    else:
-        model = _require_same_shape(init.model, n_states, recording)
-        observation, link, filters = model.observation, model.link, model.basis
+    observation = choice("observation", observation, OBSERVATIONS)
+    link = _resolve_link(link, observation)
+    filters = bases.resolve(basis)
+    if init is not None:
+        prepare_for(init, spikes, "init")
+        _require_same_model(init.model, n_states, observation, link, filters)
     _require_history(recording, filters.shape[1])
     neurons = data.coords["neuron"]
     rate = _baseline_rate(recording, neurons, observation)
+    _require_within_link(rate, neurons, link, observation)
     xla_hint()
 
     with precision_context(precision):
@@ -150,7 +151,7 @@ def fit(
             blank = starts.blank_model(n_states, baseline, filters, observation, link)
             models = em.starting_points(blank, recording, problem, seed, n_restarts)
         else:
-            models = [init.model]
+            models = [typed(init.model, precision)]
         runs = em.race(models, problem, max_iterations, tolerance, progress)
         best = runs[em.best_of(runs)]
         found = em.finish(best.model, problem)
@@ -241,18 +242,44 @@ def _baseline_rate(
     return np.maximum(totals, 0.5) / observed.sum()
 
 
-def _require_same_shape(
-    model: SwitchingGLM, n_states: int, recording: Recording
-) -> SwitchingGLM:
-    n_neurons = recording.counts.shape[2]
-    if (model.n_states, model.n_neurons) != (n_states, n_neurons):
+def _require_within_link(
+    rate: np.ndarray, neurons: np.ndarray, link: str, observation: str
+) -> None:
+    if link == "sigmoid" and observation == "poisson" and rate.max() >= 1:
+        busiest = int(rate.argmax())
+        raise invalid(
+            "link",
+            f"'sigmoid' with {rate[busiest]:.3g} spikes per bin in neuron "
+            f"{neurons[busiest]!r}",
+            "fewer than one spike per bin on average, which is the most it can say",
+            "Take smaller bins, or link='softplus'.",
+        )
+
+
+def _require_same_model(
+    model: SwitchingGLM,
+    n_states: int,
+    observation: str,
+    link: str,
+    filters: np.ndarray,
+) -> None:
+    # A fit in single precision holds a rounded basis.
+    same_basis = np.shape(model.basis) == filters.shape and np.allclose(
+        model.basis, filters, rtol=1e-5
+    )
+    if (model.n_states, model.observation, model.link) != (
+        n_states,
+        observation,
+        link,
+    ) or not same_basis:
         raise invalid(
             "init",
-            f"a fit of {model.n_states} states and {model.n_neurons} neurons",
-            f"one of {n_states} states and {n_neurons} neurons",
-            kind=ShapeError,
+            f"a fit with {model.n_states} states, observation={model.observation!r}, "
+            f"link={model.link!r} and {len(model.basis)} x {model.n_lags} basis",
+            f"one with {n_states} states, observation={observation!r}, link={link!r} "
+            f"and {len(filters)} x {filters.shape[1]} basis",
+            "Pass the settings of that fit: they stand in init.config.",
         )
-    return model
 
 
 def _uncertainty(found: em.Finish, named: xr.Dataset) -> xr.Dataset:
@@ -267,8 +294,9 @@ def _uncertainty(found: em.Finish, named: xr.Dataset) -> xr.Dataset:
 
 def _latent(data: Sequences, smoothed: np.ndarray) -> xr.Dataset:
     states = {"state": np.arange(smoothed.shape[-1])}
+    attrs = {"units": "1", "long_name": "probability of the state"}
     return data.concatenate(
-        smoothed, ("state",), states, "state_probability"
+        smoothed, ("state",), states, "state_probability", attrs
     ).to_dataset()
 
 

@@ -6,7 +6,8 @@ both slow: two unrelated slow signals agree by accident, and the honest null for
 that is a circular shift, which keeps how slow each of them is.
 """
 
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -14,6 +15,7 @@ from scipy.optimize import linear_sum_assignment
 
 from neuromod.core import dimensions
 from neuromod.core.errors import ShapeError, invalid
+from neuromod.core.sequences import stretches
 
 
 def confusion(states: object, labels: object) -> np.ndarray:
@@ -171,24 +173,25 @@ def circular_shift_test(
     return ShiftTest(agreement, null, p_value, float(np.quantile(null, 0.99)))
 
 
-def occupancy(probabilities: xr.DataArray) -> xr.DataArray:
+def occupancy(probabilities: Any) -> xr.DataArray:
     """Return the fraction of time spent in each state.
 
     Parameters
     ----------
     probabilities : (time, state)
-        Smoothed state probabilities.
+        Smoothed state probabilities, in any form that `smooth` returns.
     """
-    return probabilities.mean("time").rename("occupancy")
+    return xr.concat(_parts(probabilities), "time").mean("time").rename("occupancy")
 
 
-def dwell_times(states: xr.DataArray, bin_size: float) -> dict[int, np.ndarray]:
+def dwell_times(states: Any, bin_size: float) -> dict[int, np.ndarray]:
     """Return the durations (s) of all visits to each state.
 
     Parameters
     ----------
     states : (time,)
-        A state per bin; visits end at a ``session`` boundary if there is one.
+        A state per bin, in any form that `decode` returns; a visit ends where a
+        session or trial does.
     bin_size
         Width of a bin in seconds.
 
@@ -198,16 +201,21 @@ def dwell_times(states: xr.DataArray, bin_size: float) -> dict[int, np.ndarray]:
     >>> {k: v.tolist() for k, v in dwell_times(states, 0.5).items()}
     {0: [1.0, 0.5], 1: [0.5]}
     """
-    values = np.asarray(states.values)
-    changed = values[1:] != values[:-1]
-    for boundary in ("session", "trial"):
-        if boundary in states.coords:
-            names = states[boundary].values
-            changed |= names[1:] != names[:-1]
-    edges = np.r_[0, np.flatnonzero(changed) + 1, len(values)]
-    durations = np.diff(edges) * bin_size
-    visited = values[edges[:-1]]
-    return {int(s): durations[visited == s] for s in np.unique(values)}
+    visits: dict[int, list[float]] = {}
+    for part in _parts(states):
+        for bins in (stretches(part, "states") or {"0": slice(None)}).values():
+            values = part.values[bins]
+            edges = np.flatnonzero(np.diff(values, prepend=-1, append=-1))
+            for start, stop in pairwise(edges):
+                visits.setdefault(int(values[start]), []).append(stop - start)
+    return {state: bin_size * np.array(n) for state, n in sorted(visits.items())}
+
+
+def _parts(found: Any) -> list[xr.DataArray]:
+    """Return what a verb gave back as a list, one array per session."""
+    if isinstance(found, xr.DataTree):
+        return [next(iter(c.to_dataset().values())) for c in found.children.values()]
+    return list(found) if isinstance(found, list | tuple) else [found]
 
 
 def _matched(counts: np.ndarray) -> int:

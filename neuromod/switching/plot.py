@@ -80,13 +80,14 @@ def _one_session(fit: Result, spikes: Any, session: str | None):
         raise invalid("session", repr(label), f"one of {list(data.labels)}")
     index = data.labels.index(label)
     length = data.lengths[index]
+    observed = data.observed[index, :length, None]
     counts = xr.DataArray(
-        data.values[index, :length],
+        np.where(observed, data.values[index, :length], np.nan),
         dims=("time", "neuron"),
         coords={"time": data.times[index], "neuron": data.coords["neuron"]},
         attrs={"bin_size": fit.config["bin_size"]},
     )
-    return counts, smooth(fit, counts)
+    return counts.fillna(0), smooth(fit, counts)
 
 
 def _draw_ground(ax: Axes, probability: xr.DataArray, width: float, n_rows: int):
@@ -169,6 +170,7 @@ def plot_connectivity(fit: Result, *, state: int = 0, ax: Axes | None = None) ->
     """
     state = _require_state(fit, state)
     weight = group(fit.data, "parameters")["weight"].sum("basis")
+    _require_couplings(fit)
     limit = float(np.quantile(np.abs(weight), 0.99)) or 1.0
     ax = new_axes(ax, (4.0, 3.4))
     image = ax.imshow(
@@ -231,11 +233,13 @@ def plot_filters(
     ax
         Axes to draw on; a new figure if omitted.
     """
+    _require_couplings(fit)
     state = _require_state(fit, state)
     values = group(fit.data, "parameters")
-    if neuron not in values["neuron"].values:
-        raise invalid("neuron", repr(neuron), f"one of {values['neuron'].values}")
-    weight = values["weight"].sel(state=state, neuron=neuron)
+    labels = [str(label) for label in values["neuron"].values]
+    if str(neuron) not in labels:
+        raise invalid("neuron", repr(neuron), f"one of {', '.join(labels)}")
+    weight = values["weight"].isel(state=state, neuron=labels.index(str(neuron)))
     filters = xr.dot(weight, values["basis_function"], dim="basis")
     size = np.abs(filters.values).max(axis=1, initial=0)
     sources = filters["source_neuron"].values.tolist()
@@ -253,8 +257,7 @@ def plot_filters(
         ylabel="Effect of a spike",
         title=f"Filters onto neuron {neuron}, state {state}",
     )
-    if filters.sizes["lag"]:
-        ax.legend(frameon=False)
+    ax.legend(frameon=False)
     return ax
 
 
@@ -298,17 +301,17 @@ def plot_dwell_times(fit: Result, spikes: Any, *, ax: Axes | None = None) -> Axe
     """
     ax = new_axes(ax, (4.6, 2.8))
     size = fit.config["bin_size"]
-    durations = _pooled_dwell_times(decode(fit, spikes), size)
+    durations = dwell_times(decode(fit, spikes), size)
     stay = np.diag(fit.model.transition_matrix)
     for state, colour in enumerate(state_colours(fit.model.n_states)):
         lengths = np.sort(durations.get(state, np.array([])))
         if len(lengths) == 0:
             continue
-        longer = 1 - np.arange(len(lengths)) / len(lengths)
+        longer = 1 - np.arange(1, len(lengths) + 1) / len(lengths)
         ax.step(lengths, longer, where="post", color=colour, label=f"state {state}")
-        grid = np.arange(1, int(lengths[-1] / size) + 2)
-        law = stay[state] ** (grid - 1)
-        ax.plot(grid * size, law, "--", color=colour, linewidth=0.8)
+        grid = np.arange(1, round(lengths[-1] / size) + 1)
+        law = stay[state] ** grid
+        ax.step(grid * size, law, "--", where="post", color=colour, linewidth=0.8)
     ax.set(
         xlabel="Duration (s)",
         ylabel="Fraction of visits that last longer",
@@ -317,18 +320,6 @@ def plot_dwell_times(fit: Result, spikes: Any, *, ax: Axes | None = None) -> Axe
     )
     ax.legend(frameon=False)
     return ax
-
-
-def _pooled_dwell_times(states: Any, bin_size: float) -> dict[int, np.ndarray]:
-    if isinstance(states, xr.DataTree):
-        states = [child["state_sequence"] for child in states.values()]
-    if isinstance(states, xr.DataArray):
-        return dwell_times(states, bin_size)
-    parts = [dwell_times(part, bin_size) for part in states]
-    visited = {state for part in parts for state in part}
-    return {
-        s: np.concatenate([part[s] for part in parts if s in part]) for s in visited
-    }
 
 
 @styled
@@ -352,6 +343,16 @@ def plot_convergence(fit: Result, *, ax: Axes | None = None) -> Axes:
     ax.set(xlabel="Iteration", ylabel="Objective (nats per bin)")
     ax.legend(frameon=False, loc="lower right")
     return ax
+
+
+def _require_couplings(fit: Result) -> None:
+    if len(fit.model.basis) == 0:
+        raise invalid(
+            "fit",
+            "a hidden Markov model without couplings",
+            "a fit with couplings",
+            "Fit with a basis, for example basis='exponential'.",
+        )
 
 
 def _require_state(fit: Result, state: object) -> int:

@@ -8,12 +8,12 @@ import numpy as np
 import xarray as xr
 
 from neuromod import kernels
-from neuromod.core.errors import NotFittedError, invalid
+from neuromod.core.errors import invalid
 from neuromod.core.precision import precision_context
 from neuromod.core.result import Result
 from neuromod.core.sequences import Sequences
 from neuromod.switching import inference
-from neuromod.switching.data import group, prepare, typed
+from neuromod.switching.data import group, prepare_for, typed
 from neuromod.switching.inference import Recording
 from neuromod.switching.model import LINKS, OBSERVATIONS, SwitchingGLM
 
@@ -69,7 +69,8 @@ def decode(fit: Result, spikes: Any) -> Any:
     Parameters and errors are those of `smooth`; returns a state (time,) per bin.
     """
     data, found = _apply(fit, spikes, _decode)
-    return data.restore(found, (), None, "state_sequence")
+    attrs = {"long_name": "most probable path of states"}
+    return data.restore(found, (), None, "state_sequence", attrs)
 
 
 def predict(fit: Result, spikes: Any) -> Any:
@@ -78,9 +79,9 @@ def predict(fit: Result, spikes: Any) -> Any:
     Parameters and errors are those of `smooth`; returns counts (time, neuron).
     """
     data, found = _apply(fit, spikes, _predict)
-    return data.restore(
-        found, ("neuron",), {"neuron": data.coords["neuron"]}, "expected_spikes"
-    )
+    neurons = {"neuron": data.coords["neuron"]}
+    attrs = {"units": "spikes", "long_name": "expected spike count"}
+    return data.restore(found, ("neuron",), neurons, "expected_spikes", attrs)
 
 
 def score(fit: Result, spikes: Any) -> xr.Dataset:
@@ -112,9 +113,15 @@ def score(fit: Result, spikes: Any) -> xr.Dataset:
     """
     data, found = _apply(fit, spikes, _session_scores)
     counts = np.asarray(data.values, dtype=float)[data.observed]
+    if fit.model.observation == "bernoulli":
+        counts = np.minimum(counts, 1)
+    if not counts.any():
+        raise invalid(
+            "spikes", "no spike in any bin", "at least one", "Score a longer stretch."
+        )
     null = _null_log_likelihood(fit, counts)
-    total, n_spikes = float(found.sum()), counts.sum()
-    bits = (total - null) / n_spikes / np.log(2) if n_spikes else np.nan
+    total = float(found.sum())
+    bits = (total - null) / counts.sum() / np.log(2)
     return xr.Dataset(
         {
             "log_likelihood": ((), total, {"units": "nats"}),
@@ -133,20 +140,7 @@ def score(fit: Result, spikes: Any) -> xr.Dataset:
 
 def _apply(fit: Result, spikes: Any, function: Any) -> tuple[Sequences, np.ndarray]:
     """Run a per-session function of the model over checked spikes."""
-    if not isinstance(getattr(fit, "model", None), SwitchingGLM):
-        raise NotFittedError(
-            f"fit: got {type(fit).__name__}, expected the Result of "
-            "neuromod.switching.fit. Fit one, or load it with neuromod.load(path)."
-        )
-    neurons = group(fit.data, "parameters")["neuron"].values
-    data, recording, bin_size = prepare(spikes, "spikes", neurons)
-    if abs(bin_size - fit.config["bin_size"]) > 1e-3 * bin_size:
-        raise invalid(
-            "spikes",
-            f"bins of {bin_size:.6g} s",
-            f"bins of {fit.config['bin_size']:.6g} s as in the fit",
-            "Bin the spikes again, or fit at this bin width.",
-        )
+    data, recording = prepare_for(fit, spikes)
     precision = fit.config["precision"]
     with precision_context(precision):
         found = _jitted(fit.model, typed(recording, precision), function)
@@ -155,7 +149,8 @@ def _apply(fit: Result, spikes: Any, function: Any) -> tuple[Sequences, np.ndarr
 
 def _restore_states(data: Sequences, found: np.ndarray, name: str) -> Any:
     states = {"state": np.arange(found.shape[-1])}
-    return data.restore(found, ("state",), states, name)
+    attrs = {"units": "1", "long_name": "probability of the state"}
+    return data.restore(found, ("state",), states, name, attrs)
 
 
 def _run(model: SwitchingGLM, recording: Recording, function: Any):

@@ -72,6 +72,25 @@ def test_trials_are_a_boundary_too():
     assert found.restore(found.observed)["trial"].values.tolist() == list("xxyyy")
 
 
+def test_a_trial_ends_with_its_session_too():
+    data = long([session(4), session(2)], ["x", "y"])
+    data = data.assign_coords(trial=("time", [0, 0, 1, 1, 0, 0]))
+    found = gather(data, "spikes", DIMS)
+    assert found.labels == ("x/0", "x/1", "y/0")
+    back = found.restore(found.observed)
+    assert back["trial"].values.tolist() == [0, 0, 1, 1, 0, 0]
+
+
+def test_what_labels_the_bins_comes_back():
+    data = session(3).assign_coords(block=("time", ["run", "run", "rest"]))
+    data["time"].attrs["units"] = "s"
+    found = gather(data, "spikes", DIMS)
+    back = found.restore(found.observed, name="x", attrs={"units": "1"})
+    assert back["block"].values.tolist() == ["run", "run", "rest"]
+    assert back["time"].attrs == {"units": "s"}
+    assert back.attrs == {"units": "1"}
+
+
 def test_missing_bins_are_masked():
     data = session(4)
     data[2, 1] = np.nan
@@ -100,6 +119,7 @@ def test_a_variable_is_chosen_from_a_tree():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
+        (xr.DataTree.from_dict({"/recording": xr.Dataset()}), r"Pass data\['recording"),
         ([], "no sequence at all"),
         (xr.DataTree(), "no sequence at all"),
         ([session(2), session(0)], r"spikes\['1'\]: got 0 bins"),

@@ -192,8 +192,14 @@ def test_warm_start_goes_on_where_the_first_fit_stopped(truth):
     end = stopped.data["history"]["objective"].values[0, -1]
     assert start == pytest.approx(end, rel=1e-12)
     assert went_on.data.attrs["log_likelihood"] > stopped.data.attrs["log_likelihood"]
-    with pytest.raises(errors.ShapeError, match="init: got a fit of 3 states"):
+    with pytest.raises(errors.InvalidInputError, match="init: got a fit with 3 states"):
         quick(spikes, 2, init=stopped)
+    with pytest.raises(errors.InvalidInputError, match=r"init\.config"):
+        quick(spikes, 3, init=stopped, link="exp")
+    with pytest.raises(errors.ShapeError, match="differ from the fit's"):
+        quick(spikes[:, ::-1], 3, init=stopped)
+    with pytest.raises(errors.NotFittedError, match=r"init: got str.*neuromod\.load"):
+        quick(spikes, 3, init="fit.nc")
 
 
 def test_float32_is_close_to_float64(truth):
@@ -204,6 +210,8 @@ def test_float32_is_close_to_float64(truth):
     assert single.model.weight.dtype == np.float32
     np.testing.assert_allclose(single.model.weight, double.model.weight, atol=0.02)
     assert single.config["precision"] == "float32"
+    went_on = quick(spikes, 3, init=single)
+    assert went_on.model.weight.dtype == np.float64
 
 
 def test_each_step_of_em_traces_once():
@@ -321,6 +329,21 @@ def test_silent_neurons_are_kept_and_named(ridge):
     assert np.isfinite(result.model.weight).all()
     expected = switching.predict(result, silent).sel(neuron="n1")
     assert float(expected.max()) < 0.05
+
+
+def test_what_the_data_do_not_tell_has_an_infinite_error():
+    silent = few()
+    silent[dict(neuron=1)] = 0
+    with pytest.warns(UserWarning, match="never fire"):
+        result = quick(silent, ridge=0.0)
+    found = result.data["uncertainty"]["weight_standard_error"]
+    assert np.isinf(found.sel(source_neuron="n1")).all()
+    assert np.isfinite(found.sel(source_neuron="n0", neuron="n0")).all()
+
+
+def test_sigmoid_refuses_more_than_a_spike_per_bin():
+    with pytest.raises(errors.InvalidInputError, match="Take smaller bins"):
+        quick(few() + 2, link="sigmoid")
 
 
 def test_sessions_of_one_bin():

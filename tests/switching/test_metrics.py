@@ -94,6 +94,17 @@ def test_dwell_times_end_at_a_session():
     np.testing.assert_allclose(found[0], [0.2])
 
 
+def test_every_form_of_sessions_is_pooled():
+    one = xr.DataArray([1, 1, 0], dims="time", name="state_sequence")
+    tree = xr.DataTree.from_dict({"a": one.to_dataset(), "b": one.to_dataset()})
+    for form in ([one, one], tree):
+        found = dwell_times(form, 1.0)
+        assert {k: v.tolist() for k, v in found.items()} == {0: [1, 1], 1: [2, 2]}
+    probability = xr.DataArray([[1.0, 0.0]], dims=("time", "state"))
+    other = xr.DataArray([[0.0, 1.0]], dims=("time", "state"))
+    np.testing.assert_allclose(occupancy([probability, other]), [0.5, 0.5])
+
+
 def test_occupancy():
     probability = xr.DataArray([[1.0, 0.0], [0.5, 0.5]], dims=("time", "state"))
     np.testing.assert_allclose(occupancy(probability), [0.75, 0.25])

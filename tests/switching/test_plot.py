@@ -48,6 +48,24 @@ def test_states_show_spikes_and_certainty(fit, spikes):
     assert [t.get_text() for t in ax.get_yticklabels()] == ["n0", "n1", "n2"]
 
 
+def test_missing_bins_are_not_drawn_as_silence(fit, spikes):
+    missing = spikes.where((spikes.time < 2) | (spikes.time > 5))
+    ax = switching.plot_states(fit, missing)
+    smoothed = switching.smooth(fit, missing).max("state")
+    np.testing.assert_allclose(ax.images[0].get_array()[0, :, 3], 0.45 * smoothed)
+
+
+def test_dwell_times_and_their_law_are_the_same_fraction(fit, spikes):
+    ax = switching.plot_dwell_times(fit, spikes)
+    durations = switching.dwell_times(switching.decode(fit, spikes), 0.1)
+    data, law = ax.lines[0], ax.lines[1]
+    first = np.sort(durations[0])
+    for x, y in zip(data.get_xdata(), data.get_ydata(), strict=True):
+        assert y >= (first > x + 1e-9).mean() - 1e-12
+    stay = fit.model.transition_matrix[0, 0]
+    np.testing.assert_allclose(law.get_ydata()[0], stay)
+
+
 def test_connectivity_shows_the_summed_weights(fit):
     ax = switching.plot_connectivity(fit, state=1)
     np.testing.assert_allclose(ax.images[0].get_array(), fit.model.weight[1].sum(-1))
@@ -91,10 +109,18 @@ def test_dwell_times_in_every_form(fit, spikes):
     )
 
 
+def _uncoupled(spikes):
+    return switching.fit(spikes, 1, seed=0, basis=None, progress=False)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda f, s: switching.plot_connectivity(f, state=2), "from 0 to 1"),
+        (
+            lambda f, s: switching.plot_connectivity(_uncoupled(s)),
+            "basis='exponential'",
+        ),
         (lambda f, s: switching.plot_filters(f, "n9"), "neuron: got 'n9'"),
         (lambda f, s: switching.plot_states(f, s, start=99.0), "at least one bin"),
         (lambda f, s: switching.plot_states(f, s, session="x"), "session: got 'x'"),

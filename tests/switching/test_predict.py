@@ -95,6 +95,20 @@ def test_probabilities_sum_to_one_and_keep_time(fit, spikes):
         np.testing.assert_array_equal(found["time"], spikes["time"])
 
 
+def test_silence_cannot_be_scored_per_spike(fit, spikes):
+    with pytest.raises(errors.InvalidInputError, match="no spike in any bin"):
+        switching.score(fit, 0 * spikes)
+
+
+def test_results_say_what_they_are(fit, spikes):
+    for verb, name in (
+        (switching.smooth, "probability of the state"),
+        (switching.decode, "most probable path of states"),
+        (switching.predict, "expected spike count"),
+    ):
+        assert verb(fit, spikes).attrs["long_name"] == name
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
