@@ -14,6 +14,7 @@ import xarray as xr
 from neuromod import io
 from neuromod.datasets import registry, store
 from neuromod.datasets.registry import Entry
+from neuromod.io.reading import several
 
 RECOMMENDED = "recommended"
 UNLABELLED = "unlabelled"
@@ -86,12 +87,8 @@ def load_spikes(
 
 def _chosen(given: object, recommended: Iterable) -> list:
     """Return the recommended names, or those given: none, one or several."""
-    if isinstance(given, str) and given == RECOMMENDED:
-        return list(recommended)
-    if given is None:
-        return []
-    is_one = isinstance(given, str) or not isinstance(given, Iterable)
-    return [given] if is_one else list(given)
+    use_recommended = isinstance(given, str) and given == RECOMMENDED
+    return several(recommended if use_recommended else given)
 
 
 def _block_labels(

@@ -8,7 +8,7 @@ neurons. They are named after the verbs of `neuromod.switching`.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -31,6 +31,7 @@ from neuromod.cli.reading import (
 from neuromod.cli.switching_section import FIGURES
 
 if TYPE_CHECKING:
+    from neuromod.core.precision import Precision
     from neuromod.core.result import Result
 
 RESULT, REPORT = "result.nc", "report.html"
@@ -125,7 +126,7 @@ def fit(
         n_restarts=restarts,
         max_iterations=max_iterations,
         tolerance=tolerance,
-        precision=precision,
+        precision=cast("Precision", precision),
     )
     typer.echo(result.summary())
     out.mkdir(parents=True, exist_ok=True)
