@@ -67,10 +67,11 @@ def spikes_from_table(table: Any, source: str, reading: Reading) -> Spikes:
     left_out = {"left_out": ", ".join(map(repr, indices))} if indices else {}
     columns = Variables({str(n): table[n] for n in table.columns if n not in indices})
     neurons = columns.first(UNITS)
-    ticks, times = columns.first(TICKS), columns.name(TIMES)
+    ticks = columns.name(TICKS)
+    events = ticks or columns.name(TIMES)
     if neurons is None:
         return _wide(columns, source, reading).assign_attrs(left_out)
-    if ticks is None and times is None:
+    if events is None:
         raise _columns_missing(source, columns)
     if ticks is not None and reading.sample_rate is None:
         raise invalid(
@@ -80,10 +81,10 @@ def spikes_from_table(table: Any, source: str, reading: Reading) -> Spikes:
             "Say sample_rate=.",
         )
     return SpikeTrains.from_events(
-        np.asarray(columns[times] if ticks is None else ticks),
+        np.asarray(columns[events]),
         plain(neurons),
         source=source,
-        reading=reading.in_unit(split_unit(times)[1]) if ticks is None else reading,
+        reading=reading.in_unit(split_unit(events)[1]),
         notes=left_out,
     )
 
