@@ -22,5 +22,7 @@ def progress_bar(total: int, description: str, unit: str, *, shown: bool) -> tqd
     >>> with progress_bar(2, "cohort.map", "item", shown=False) as bar:
     ...     bar.update()
     """
-    hidden = {} if shown else {"disable": True}
-    return tqdm(total=total, desc=description, unit=unit, **hidden)
+    if not shown:
+        return tqdm(total=total, disable=True)
+    # Without `disable`, so that the environment can still say so.
+    return tqdm(total=total, desc=description, unit=unit)

@@ -207,7 +207,7 @@ def dwell_times(states: Any, bin_size: float) -> dict[int, np.ndarray]:
             values = part.values[bins]
             edges = np.flatnonzero(np.diff(values, prepend=-1, append=-1))
             for start, stop in pairwise(edges):
-                visits.setdefault(int(values[start]), []).append(stop - start)
+                visits.setdefault(int(values[start]), []).append(int(stop - start))
     return {state: bin_size * np.array(n) for state, n in sorted(visits.items())}
 
 

@@ -257,9 +257,9 @@ def test_an_output_that_is_a_file_is_refused(recording, tmp_path):
 def test_no_couplings_leave_out_their_figure(recording, tmp_path):
     done = run(
         *("switching", "fit", recording, *OPTIONS, "--basis", "none"),
-        *("--restarts", "1", "--max-iterations", "5", "--out", tmp_path / "out"),
+        *("--restarts", "1", "--max-iterations", "1", "--out", tmp_path / "out"),
     )
     assert done.exit_code == 0, done.output
     assert nm.load(tmp_path / "out" / "result.nc").model.n_lags == 0
     assert not (tmp_path / "out" / "connectivity.png").exists()
-    assert "had not converged" in done.stderr  # five iterations do not suffice
+    assert "had not converged" in done.stderr  # one iteration does not suffice

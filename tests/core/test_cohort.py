@@ -551,4 +551,4 @@ def test_progress_is_shown(capsys, threads, monkeypatch):
     cohort.map(items.process_id, [1, 2], executor=threads, progress=False)
     assert capsys.readouterr().err == ""
     cohort.map(items.process_id, [1, 2], executor=threads, progress=True)
-    assert "cohort: 100%" in capsys.readouterr().err
+    assert "cohort.map: 100%" in capsys.readouterr().err
