@@ -250,7 +250,7 @@ def _require_within_link(
         raise invalid(
             "link",
             f"'sigmoid' with {rate[busiest]:.3g} spikes per bin in neuron "
-            f"{neurons[busiest]!r}",
+            f"{neurons[busiest]}",
             "fewer than one spike per bin on average, which is the most it can say",
             "Take smaller bins, or link='softplus'.",
         )

@@ -256,7 +256,7 @@ def test_an_output_that_is_a_file_is_refused(recording, tmp_path):
 
 def test_no_couplings_leave_out_their_figure(recording, tmp_path):
     done = run(
-        *("switching", "fit", recording, *OPTIONS, "--basis", "none"),
+        *("switching", "fit", recording, *OPTIONS, "--exclude", "5", "--basis", "none"),
         *("--restarts", "1", "--max-iterations", "1", "--out", tmp_path / "out"),
     )
     assert done.exit_code == 0, done.output

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from tqdm import tqdm
 
 from neuromod import _xla
-from neuromod.core import cohort
+from neuromod.core import cohort, progress
 from neuromod.core.errors import DataFormatError, InvalidInputError, NeuromodError
 from neuromod.core.result import Result
 from tests.core import cohort_items as items
@@ -547,7 +548,10 @@ def test_with_cloudpickle_any_function_runs():
 
 
 def test_progress_is_shown(capsys, threads, monkeypatch):
-    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    # tqdm reads TQDM_DISABLE, which the suite sets, when it is imported.
+    monkeypatch.setattr(
+        progress, "tqdm", lambda **options: tqdm(**{"disable": False} | options)
+    )
     cohort.map(items.process_id, [1, 2], executor=threads, progress=False)
     assert capsys.readouterr().err == ""
     cohort.map(items.process_id, [1, 2], executor=threads, progress=True)
