@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from neuromod.core.errors import (
+    ConvergenceWarning,
     DataFormatError,
     DatasetUnavailableError,
     NeuromodError,
@@ -37,6 +38,8 @@ class OneLineErrors(TyperGroup):
         """Run the command; with ``--debug`` errors keep their traceback."""
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
+            # A fit that warns has still been made, whatever the environment says.
+            warnings.simplefilter("default", ConvergenceWarning)
             try:
                 return super().invoke(ctx)
             except (NeuromodError, OSError) as error:
