@@ -164,12 +164,13 @@ def test_a_truncated_file_is_a_failure(name, keep, arrays, checked, tmp_path):
 def test_the_script_runs_from_anywhere(arrays, tmp_path):
     """One JSON line per case on stdout; the exit status tells."""
     script = Path(__file__).with_name("kernels.py")
-    np.savez(tmp_path / "hmm.npz", **arrays)
+    one_group = {k: v for k, v in arrays.items() if k.startswith(("ab/", "pi"))}
+    np.savez(tmp_path / "hmm.npz", **one_group)
     (tmp_path / "mesa.npz").write_bytes(b"PK damaged")
     command = [sys.executable, script, tmp_path]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line["verdict"] for line in lines] == ["pass"] * 4 + ["fail"]
+    assert [line["verdict"] for line in lines] == ["pass", "fail"]
     assert done.returncode == 1, done.stderr
 
 
