@@ -94,7 +94,8 @@ def require_ascending(
         f"{named(labels[neurons[first]])!r} ({len(back)} steps back in all)",
         "times that ascend within each unit",
         "If several sessions were put after one another, each with a clock of its "
-        "own, read them one by one; if the times are merely unsorted, say sort=True.",
+        "own, read them one by one; if the times are merely unsorted, say sort=True "
+        "(--sort).",
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from tqdm import tqdm
 
+from neuromod import kernels
 from neuromod.core.errors import DivergedError
 from neuromod.core.progress import progress_bar
 from neuromod.switching import starts
@@ -18,6 +19,7 @@ from neuromod.switching.inference import (
     Recording,
     e_step,
     m_step,
+    run,
 )
 from neuromod.switching.model import SwitchingGLM
 
@@ -156,8 +158,8 @@ def finish(model: SwitchingGLM, problem: Problem) -> Finish:
     """Number the states by the time spent in them; add posterior and errors."""
     posterior = e_step(model, problem).posterior
     information = np.asarray(m_step(model, problem, posterior).information)
-    smoothed = np.asarray(posterior.smoothed)
-    order = np.argsort(-smoothed.sum((0, 1)), kind="stable")
+    time_spent = np.asarray(posterior.smoothed).sum((0, 1))
+    order = np.argsort(-time_spent, kind="stable")
     model = jax.tree.map(np.asarray, model)
     ordered = SwitchingGLM(
         initial=model.initial[order],
@@ -170,7 +172,8 @@ def finish(model: SwitchingGLM, problem: Problem) -> Finish:
     )
     errors = _standard_errors(information[order])
     weight_error = errors[..., 1:].reshape(model.weight.shape)
-    return Finish(ordered, smoothed[..., order], errors[..., 0], weight_error)
+    found = run(kernels.hmm_smoother, ordered, problem.recording).smoothed
+    return Finish(ordered, np.asarray(found), errors[..., 0], weight_error)
 
 
 def _standard_errors(information: np.ndarray) -> np.ndarray:

@@ -16,7 +16,8 @@ from neuromod.core.sequences import Sequences
 from neuromod.switching import basis as bases
 from neuromod.switching import em, starts
 from neuromod.switching.data import parameters, prepare, prepare_for, typed
-from neuromod.switching.inference import Prior, Recording, pose
+from neuromod.switching.glm import Prior
+from neuromod.switching.inference import Recording, pose
 from neuromod.switching.model import LINKS, OBSERVATIONS, SwitchingGLM
 
 

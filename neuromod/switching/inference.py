@@ -1,41 +1,24 @@
-r"""Pure functions on arrays: likelihoods, posteriors, and the steps of exact EM.
+r"""Pure functions on arrays: posteriors, and the steps of exact EM.
 
 Expectation-maximisation climbs the marginal likelihood of all sessions together:
 
 - E-step: the forward-backward messages of the hidden chain, exactly, per session;
-- M-step: the chain in closed form, and per state and neuron a GLM weighted by the
-  posterior $\gamma_{t,s}$, climbed by Fisher scoring with step halving, so that
-  no iteration lowers the objective.
-
-With ``ridge`` the GLMs carry a Gaussian prior of that precision: weights around
-zero, biases around a baseline that the states share. Zero is maximum likelihood.
-
-Rows are the bins of all sessions one after another. Nothing of shape (time, state,
-neuron) is ever stored: rows are visited in chunks.
+- M-step: the chain in closed form, and one step of each GLM weighted by the posterior
+  (`neuromod.switching.glm`), so that no iteration lowers the objective.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from neuromod import kernels
-from neuromod.switching.model import (
-    LINKS,
-    OBSERVATIONS,
-    SwitchingGLM,
-    Values,
-    history,
-)
-
-# Bounds the temporaries of one chunk of rows to about 1 MB in float64, which the
-# processor's cache holds.
-CHUNK_ENTRIES = 100_000
-MAX_HALVINGS = 12
+from neuromod.switching import glm
+from neuromod.switching.model import SwitchingGLM, Values
 
 
 class Recording(NamedTuple):
@@ -74,111 +57,76 @@ class Posterior(NamedTuple):
     transition_counts: Float[Array, "state state_to"]
 
 
-class Prior(NamedTuple):
-    """Gaussian prior on the coefficients of every GLM.
+class Problem(NamedTuple):
+    """Everything that EM holds fixed.
 
     Parameters
     ----------
-    ridge : ()
-        Precision (inverse variance); 0 is maximum likelihood.
-    baseline : (neuron,)
-        Mean of the biases.
+    recording
+        The spike counts.
+    feature_rows : (row, feature)
+        What the GLMs regress on, the bins of all sessions one after another.
+    prior
+        Gaussian prior on the coefficients.
     """
 
-    ridge: Float[Values, ""]
-    baseline: Float[Values, " neuron"]
+    recording: Recording
+    feature_rows: Float[Array, "row feature"]
+    prior: glm.Prior
 
 
-def coefficients(model: SwitchingGLM) -> Float[Array, "state neuron feature"]:
-    """Join bias and weights into one vector per state and neuron."""
-    bias = jnp.asarray(model.bias)
-    flat = jnp.reshape(jnp.asarray(model.weight), (*bias.shape, -1))
-    return jnp.concatenate([bias[..., None], flat], axis=-1)
-
-
-def with_coefficients(
-    model: SwitchingGLM, values: Float[Array, "state neuron feature"]
-) -> SwitchingGLM:
-    """Return the model with other biases and weights."""
-    weight = jnp.reshape(values[..., 1:], model.weight.shape)
-    return eqx.tree_at(lambda m: (m.bias, m.weight), model, (values[..., 0], weight))
-
-
-def features(
-    counts: Float[Values, "session time neuron"], basis: Float[Values, "basis lag"]
-) -> Float[Array, "session time feature"]:
-    """Return what the GLMs regress on: a constant one, then the history."""
-    past = jax.vmap(history, in_axes=(0, None))(counts, basis)
-    flat = jnp.reshape(past, (*past.shape[:2], -1))
-    ones = jnp.ones((*past.shape[:2], 1), flat.dtype)
-    return jnp.concatenate([ones, flat], axis=-1)
-
-
-def _chunked(rows: Any, n_rows: int, chunk: int) -> Any:
-    """Reshape every (row, ...) array to (chunk index, row in chunk, ...)."""
-    n_chunks = -(-n_rows // chunk)
-    pad = n_chunks * chunk - n_rows
-
-    def split(array):
-        padded = jnp.pad(array, ((0, pad), *((0, 0),) * (array.ndim - 1)))
-        return jnp.reshape(padded, (n_chunks, chunk, *array.shape[1:]))
-
-    return jax.tree.map(split, rows)
-
-
-def _sum_over_chunks(function: Callable, rows: tuple, width: int) -> Any:
-    """Sum a function's result over chunks of rows that hold ``width`` entries each."""
-    n_rows = rows[0].shape[0]
-    chunk = max(min(n_rows, CHUNK_ENTRIES // max(width, 1)), 1)
-    parts = _chunked(rows, n_rows, chunk)
-    shapes = jax.eval_shape(function, *jax.tree.map(lambda part: part[0], parts))
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
-
-    def add(total, part):
-        return jax.tree.map(jnp.add, total, function(*part)), None
-
-    return jax.lax.scan(add, zeros, parts)[0]
-
-
-def _linear_predictor(values, feature_rows):
-    n_states, n_neurons, n_features = values.shape
-    flat = jnp.reshape(values, (n_states * n_neurons, n_features))
-    return jnp.reshape(feature_rows @ flat.T, (-1, n_states, n_neurons))
-
-
-def log_likelihoods(
-    model: SwitchingGLM,
-    feature_rows: Float[Array, "row feature"],
-    count_rows: Float[Values, "row neuron"],
-) -> Float[Array, "row state"]:
-    """Return the log-probability of each bin's counts in each state (nats)."""
-    values = coefficients(model)
-    link, observation = LINKS[model.link], OBSERVATIONS[model.observation]
-
-    def of_chunk(part):
-        feature_part, count_part = part
-        rate = link.rate(_linear_predictor(values, feature_part))
-        return observation.log_probability(count_part[:, None, :], rate).sum(-1)
-
-    n_rows = feature_rows.shape[0]
-    width = model.n_states * model.n_neurons
-    chunk = max(min(n_rows, CHUNK_ENTRIES // width), 1)
-    parts = _chunked((feature_rows, jnp.asarray(count_rows)), n_rows, chunk)
-    return jnp.reshape(jax.lax.map(of_chunk, parts), (-1, model.n_states))[:n_rows]
+@jax.jit
+def pose(
+    recording: Recording, basis: Float[Values, "basis lag"], prior: glm.Prior
+) -> Problem:
+    """Compute the features of a recording once, for all iterations."""
+    found = glm.features(recording.counts, basis)
+    return Problem(recording, jnp.reshape(found, (-1, found.shape[-1])), prior)
 
 
 def session_log_likelihoods(
     model: SwitchingGLM, recording: Recording
 ) -> Float[Array, "session time state"]:
-    """Return `log_likelihoods` of padded sessions."""
-    feature_rows = features(recording.counts, model.basis)
+    """Return `glm.log_likelihoods` of padded sessions."""
+    feature_rows = glm.features(recording.counts, model.basis)
     n_sessions, n_steps, n_features = feature_rows.shape
-    rows = log_likelihoods(
+    rows = glm.log_likelihoods(
         model,
         jnp.reshape(feature_rows, (-1, n_features)),
         jnp.reshape(jnp.asarray(recording.counts), (n_sessions * n_steps, -1)),
     )
     return jnp.reshape(rows, (n_sessions, n_steps, -1))
+
+
+def per_session(
+    kernel: Callable,
+    model: SwitchingGLM,
+    evidence: Float[Array, "session time state"],
+    observed: Bool[Values, "session time"],
+    lengths: Int[Values, " session"],
+) -> Any:
+    """Run a kernel for hidden Markov chains over every session."""
+
+    def of_session(evidence, observed, length):
+        return kernel(
+            model.initial,
+            model.transition_matrix,
+            evidence,
+            observed=observed,
+            length=length,
+        )
+
+    return jax.vmap(of_session)(evidence, observed, lengths)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def run(kernel: Callable, model: SwitchingGLM, recording: Recording) -> Any:
+    """Run a kernel over the evidence that a recording gives.
+
+    Fit and verbs call it alike: the same program gives the same bits.
+    """
+    evidence = session_log_likelihoods(model, recording)
+    return per_session(kernel, model, evidence, recording.observed, recording.lengths)
 
 
 def expectation(
@@ -188,17 +136,7 @@ def expectation(
     lengths: Int[Values, " session"],
 ) -> Posterior:
     """Run the forward-backward messages of every session (E-step)."""
-
-    def of_session(evidence, observed, length):
-        return kernels.hmm_smoother(
-            model.initial,
-            model.transition_matrix,
-            evidence,
-            observed=observed,
-            length=length,
-        )
-
-    messages = jax.vmap(of_session)(evidence, observed, lengths)
+    messages = per_session(kernels.hmm_smoother, model, evidence, observed, lengths)
     return Posterior(
         messages.log_likelihood,
         messages.smoothed,
@@ -220,179 +158,6 @@ def maximise_chain(model: SwitchingGLM, posterior: Posterior) -> SwitchingGLM:
         model,
         (initial / initial.sum(), transition),
     )
-
-
-def log_prior(
-    values: Float[Array, "state neuron feature"], prior: Prior
-) -> Float[Array, "state neuron"]:
-    """Return the Gaussian log prior of each GLM, up to a constant."""
-    squares = (_deviation(values, prior) ** 2).sum(-1)
-    return jnp.asarray(-0.5 * prior.ridge * squares)
-
-
-def _deviation(values, prior):
-    return values.at[..., 0].add(-prior.baseline[None, :])
-
-
-class Problem(NamedTuple):
-    """Everything that EM holds fixed.
-
-    Parameters
-    ----------
-    recording
-        The spike counts.
-    feature_rows : (row, feature)
-        What the GLMs regress on, the bins of all sessions one after another.
-    prior
-        Gaussian prior on the coefficients.
-    """
-
-    recording: Recording
-    feature_rows: Float[Array, "row feature"]
-    prior: Prior
-
-
-@jax.jit
-def pose(
-    recording: Recording, basis: Float[Values, "basis lag"], prior: Prior
-) -> Problem:
-    """Compute the features of a recording once, for all iterations."""
-    found = features(recording.counts, basis)
-    return Problem(recording, jnp.reshape(found, (-1, found.shape[-1])), prior)
-
-
-class GLMStatistics(NamedTuple):
-    """Objective of every GLM with its gradient and Fisher information."""
-
-    objective: Float[Array, "state neuron"]
-    gradient: Float[Array, "state neuron feature"]
-    information: Float[Array, "state neuron feature feature"]
-
-
-def glm_statistics(
-    model: SwitchingGLM,
-    values: Float[Array, "state neuron feature"],
-    rows: tuple[Array, Array, Array],
-    prior: Prior,
-) -> GLMStatistics:
-    """Sum the expected log-likelihood of every GLM and its derivatives over rows.
-
-    Parameters
-    ----------
-    model
-        Names link and observation.
-    values
-        Coefficients at which to evaluate.
-    rows
-        Features (row, feature), counts (row, neuron) and posterior probabilities
-        (row, state), zero where a bin does not count.
-    prior
-        Gaussian prior on the coefficients.
-    """
-    link, observation = LINKS[model.link], OBSERVATIONS[model.observation]
-    n_states, n_neurons, n_features = values.shape
-    # The information is symmetric: only the products of its upper half are summed.
-    upper = np.triu_indices(n_features)
-
-    def of_chunk(feature_rows, count_rows, weights):
-        eta = _linear_predictor(values, feature_rows)
-        rate, slope = jax.jvp(link.rate, (eta,), (jnp.ones_like(eta),))
-        log_probability, score = jax.jvp(
-            lambda e: observation.log_probability(count_rows[:, None, :], link.rate(e)),
-            (eta,),
-            (jnp.ones_like(eta),),
-        )
-        weights = weights[:, :, None]
-        curvature = weights * slope**2 / jnp.maximum(observation.variance(rate), 1e-30)
-        products = feature_rows[:, upper[0]] * feature_rows[:, upper[1]]
-        return GLMStatistics(
-            (weights * log_probability).sum(0),
-            _cross(weights * score, feature_rows),
-            _cross(curvature, products),
-        )
-
-    def _cross(left, right):
-        flat = jnp.reshape(left, (left.shape[0], -1))
-        return jnp.reshape(flat.T @ right, (n_states, n_neurons, right.shape[1]))
-
-    width = max(len(upper[0]), n_states * n_neurons)
-    summed = _sum_over_chunks(of_chunk, rows, width)
-    half = jnp.zeros((*values.shape, n_features), values.dtype)
-    square = half.at[..., *upper].set(summed.information)
-    square = square.at[..., upper[1], upper[0]].set(summed.information)
-    return GLMStatistics(
-        summed.objective + log_prior(values, prior),
-        summed.gradient - prior.ridge * _deviation(values, prior),
-        square + prior.ridge * jnp.eye(n_features, dtype=values.dtype)[None, None],
-    )
-
-
-def glm_objective(
-    model: SwitchingGLM,
-    values: Float[Array, "state neuron feature"],
-    rows: tuple[Array, Array, Array],
-    prior: Prior,
-) -> Float[Array, "state neuron"]:
-    """Return the objective of `glm_statistics` alone."""
-    link, observation = LINKS[model.link], OBSERVATIONS[model.observation]
-
-    def of_chunk(feature_rows, count_rows, weights):
-        rate = link.rate(_linear_predictor(values, feature_rows))
-        log_probability = observation.log_probability(count_rows[:, None, :], rate)
-        return (weights[:, :, None] * log_probability).sum(0)
-
-    width = values.shape[0] * values.shape[1]
-    return _sum_over_chunks(of_chunk, rows, width) + log_prior(values, prior)
-
-
-class Maximisation(NamedTuple):
-    """What the M-step finds.
-
-    Parameters
-    ----------
-    model
-        Parameters after the step.
-    information : (state, neuron, feature, feature)
-        Fisher information of every GLM at the parameters before the step.
-    """
-
-    model: SwitchingGLM
-    information: Float[Array, "state neuron feature feature"]
-
-
-def maximise_glms(
-    model: SwitchingGLM, rows: tuple[Array, Array, Array], prior: Prior
-) -> Maximisation:
-    """Take one Fisher-scoring step of every GLM that does not lower its objective.
-
-    A step is halved, separately for every state and neuron, until the objective
-    has not fallen; a GLM for which no step helps stays where it is.
-    """
-    values = coefficients(model)
-    now = glm_statistics(model, values, rows, prior)
-    scale = jnp.trace(now.information, axis1=-2, axis2=-1)[..., None, None]
-    eye = jnp.eye(values.shape[-1], dtype=values.dtype)[None, None]
-    damped = now.information + (1e-9 * scale + 1e-9) * eye
-    direction = jnp.linalg.solve(damped, now.gradient[..., None])[..., 0]
-
-    def fell(objective):
-        return ~(objective >= now.objective)
-
-    def halve(state):
-        n_halvings, step, _ = state
-        step = jnp.where(fell(state[2]), step / 2, step)
-        moved = values + step[..., None] * direction
-        return n_halvings + 1, step, glm_objective(model, moved, rows, prior)
-
-    def unfinished(state):
-        return (state[0] <= MAX_HALVINGS) & fell(state[2]).any()
-
-    # The first pass halves a step of two, so that it tries the full step.
-    start = (0, jnp.full_like(now.objective, 2.0), now.objective - jnp.inf)
-    _, step, objective = jax.lax.while_loop(unfinished, halve, start)
-    step = jnp.where(fell(objective), 0, step)
-    moved = with_coefficients(model, values + step[..., None] * direction)
-    return Maximisation(moved, now.information)
 
 
 class Expectation(NamedTuple):
@@ -419,16 +184,18 @@ def e_step(model: SwitchingGLM, problem: Problem) -> Expectation:
     recording, feature_rows, prior = problem
     n_sessions, n_steps = recording.observed.shape
     count_rows = jnp.reshape(recording.counts, (n_sessions * n_steps, -1))
-    evidence = log_likelihoods(model, feature_rows, count_rows)
+    evidence = glm.log_likelihoods(model, feature_rows, count_rows)
     evidence = jnp.reshape(evidence, (n_sessions, n_steps, -1))
     posterior = expectation(model, evidence, recording.observed, recording.lengths)
     total = posterior.log_likelihood.sum()
-    penalty = log_prior(coefficients(model), prior).sum()
+    penalty = glm.log_prior(glm.coefficients(model), prior).sum()
     return Expectation(posterior, total, total + penalty)
 
 
 @jax.jit
-def m_step(model: SwitchingGLM, problem: Problem, posterior: Posterior) -> Maximisation:
+def m_step(
+    model: SwitchingGLM, problem: Problem, posterior: Posterior
+) -> glm.Maximisation:
     """Climb the expected log-likelihood: the chain to its top, each GLM one step."""
     recording, feature_rows, prior = problem
     n_rows = feature_rows.shape[0]
@@ -437,4 +204,4 @@ def m_step(model: SwitchingGLM, problem: Problem, posterior: Posterior) -> Maxim
     observed = jnp.asarray(recording.observed)[..., None]
     weights = jnp.where(observed, posterior.smoothed, 0)
     rows = (feature_rows, count_rows, jnp.reshape(weights, (n_rows, -1)))
-    return maximise_glms(maximise_chain(model, posterior), rows, prior)
+    return glm.maximise(maximise_chain(model, posterior), rows, prior)

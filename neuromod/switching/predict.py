@@ -12,7 +12,7 @@ from neuromod.core.errors import invalid
 from neuromod.core.precision import precision_context
 from neuromod.core.result import Result
 from neuromod.core.sequences import Sequences
-from neuromod.switching import inference
+from neuromod.switching import glm, inference
 from neuromod.switching.data import group, prepare_for, typed
 from neuromod.switching.inference import Recording
 from neuromod.switching.model import LINKS, OBSERVATIONS, SwitchingGLM
@@ -139,12 +139,11 @@ def score(fit: Result, spikes: Any) -> xr.Dataset:
 
 
 def _apply(fit: Result, spikes: Any, function: Any) -> tuple[Sequences, np.ndarray]:
-    """Run a per-session function of the model over checked spikes."""
+    """Run a function of model and recording on checked spikes."""
     data, recording = prepare_for(fit, spikes)
     precision = fit.config["precision"]
     with precision_context(precision):
-        found = _jitted(fit.model, typed(recording, precision), function)
-        return data, np.asarray(found)
+        return data, np.asarray(function(fit.model, typed(recording, precision)))
 
 
 def _restore_states(data: Sequences, found: np.ndarray, name: str) -> Any:
@@ -153,54 +152,34 @@ def _restore_states(data: Sequences, found: np.ndarray, name: str) -> Any:
     return data.restore(found, ("state",), states, name, attrs)
 
 
-def _run(model: SwitchingGLM, recording: Recording, function: Any):
-    evidence = inference.session_log_likelihoods(model, recording)
-    return function(model, recording, evidence)
+def _smooth(model: SwitchingGLM, recording: Recording):
+    return inference.run(kernels.hmm_smoother, model, recording).smoothed
 
 
-_jitted = jax.jit(_run, static_argnums=2)
+def _filter(model: SwitchingGLM, recording: Recording):
+    return inference.run(kernels.hmm_filter, model, recording).filtered
 
 
-def _per_session(kernel, model, recording, evidence):
-    def of_session(evidence, observed, length):
-        return kernel(
-            model.initial,
-            model.transition_matrix,
-            evidence,
-            observed=observed,
-            length=length,
-        )
-
-    return jax.vmap(of_session)(evidence, recording.observed, recording.lengths)
+def _decode(model: SwitchingGLM, recording: Recording):
+    return inference.run(kernels.hmm_viterbi, model, recording).path
 
 
-def _smooth(model, recording, evidence):
-    return _per_session(kernels.hmm_smoother, model, recording, evidence).smoothed
+def _session_scores(model: SwitchingGLM, recording: Recording):
+    return inference.run(kernels.hmm_filter, model, recording).log_likelihood
 
 
-def _filter(model, recording, evidence):
-    return _per_session(kernels.hmm_filter, model, recording, evidence).filtered
-
-
-def _decode(model, recording, evidence):
-    return _per_session(kernels.hmm_viterbi, model, recording, evidence).path
-
-
-def _session_scores(model, recording, evidence):
-    return _per_session(kernels.hmm_filter, model, recording, evidence).log_likelihood
-
-
-def _predict(model, recording, evidence):
+@jax.jit
+def _predict(model: SwitchingGLM, recording: Recording):
     """Average the states' expected counts over what was known one bin before."""
-    known = _filter(model, recording, evidence)
+    known = _filter(model, recording)
     following = known[:, :-1] @ jnp.asarray(model.transition_matrix)
     n_sessions = known.shape[0]
     first = jnp.broadcast_to(
         jnp.asarray(model.initial)[None, None], (n_sessions, 1, model.n_states)
     )
     ahead = jnp.concatenate([first, following], axis=1)
-    rows = inference.features(recording.counts, model.basis)
-    values = inference.coefficients(model)
+    rows = glm.features(recording.counts, model.basis)
+    values = glm.coefficients(model)
 
     def of_session(ahead, rows):
         def of_bin(bin_):

@@ -2,11 +2,9 @@
 
 import importlib
 import os
-import signal
 import struct
 import subprocess
 import sys
-import time
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +24,7 @@ from neuromod.core.errors import (
     ShapeError,
 )
 from neuromod.core.result import Result
-from tests.core import fuzz_result, hostile
+from tests.core import fuzz_result, hostile, kill_result
 from tests.core.tiny import CLASSES, tiny_result
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -342,65 +340,17 @@ def start(script, *arguments):
     )
 
 
-# Forks two processes that save for ever to one path; once more for every line it reads.
-SAVERS = """
-import os, sys
-import numpy as np
-import xarray as xr
-from neuromod.core.result import Result
-def save(i):
-    dataset = xr.Dataset({"x": ("n", np.full(50_000 + 1000 * (i % 5), i))})
-    Result(None, xr.DataTree.from_dict({"g": dataset}), {"i": i}, {}).save(sys.argv[1])
-save(0)
-for _ in sys.stdin:
-    savers = []
-    for i in (0, 1):
-        savers.append(os.fork())
-        while savers[-1] == 0:
-            save(i)
-            i += 2
-    print(*savers, flush=True)
-    for saver in savers:
-        os.waitpid(saver, 0)
-    print("gone", flush=True)
-"""
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="forks and kills processes")
 def test_killed_in_the_middle_of_saves_by_two_processes(path):
-    """kill -9 two processes that save to one path; the file is whole every time."""
-    seen, left = set(), 0
-    with start(SAVERS, path) as process:
-        for round_ in range(60):
-            if round_ >= 10 and left:
-                break
-            savers = tell(process).split()
-            until = time.monotonic() + 0.2 + 0.037 * (round_ % 10)
-            while time.monotonic() < until:
-                seen.add(check_whole(neuromod.load(path)))
-            for saver in savers:
-                os.kill(int(saver), signal.SIGKILL)
-            assert process.stdout.readline() == "gone\n"
-            check_whole(neuromod.load(path))
-            left = max(left, len(os.listdir(path.parent)) - 1)
-        process.stdin.close()
-    assert len(seen) > 1, "no save was finished"
-    assert left > 0, "no kill hit a save"
-    result_of().save(path)
+    """A few of the kills of which ``python -m tests.core.kill_result`` does many."""
+    for _ in range(6):
+        told = kill_result.strike(path, rounds=10)
+        if told["saves_hit"]:
+            break
+    assert told["saves_hit"] > 0, "no kill hit a save"
+    assert told["different_saves_seen"] > 1, "no save was finished"
+    kill_result.result_of(1).save(path)
     assert os.listdir(path.parent) == ["fit.nc"]
-
-
-def tell(process):
-    process.stdin.write("once more\n")
-    process.stdin.flush()
-    return process.stdout.readline()
-
-
-def check_whole(result):
-    values, i = result.data["g/x"].values, result.config["i"]
-    assert len(values) == 50_000 + 1000 * (i % 5)
-    assert (values == i).all()
-    return i
 
 
 @pytest.mark.parametrize("kind", hostile.KINDS)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from neuromod import kernels
-from neuromod.switching import inference
+from neuromod.switching import glm, inference
 from neuromod.switching.model import LINKS, SwitchingGLM
 from tests.parity._format import Fixture, Report, run
 
@@ -46,7 +46,7 @@ def _check_fixture(fixture: Fixture, report: Report) -> None:
     with report.case(fixture.name, "history") as case:
         basis = fixture["basis_recent_first"][None]
         counts = fixture["spikes"].astype(float)
-        past = inference.features(counts[None], basis)[0, :, 1:]
+        past = glm.features(counts[None], basis)[0, :, 1:]
         case.compare("convolved_spikes", past, fixture["convolved_spikes"], TIGHT)
     with report.case(fixture.name, "generator") as case:
         weight = fixture["adjacency"] * fixture["strength"]
@@ -123,8 +123,8 @@ def _recording(counts: np.ndarray) -> inference.Recording:
 
 def _compare_rates(case, model, counts, stored) -> None:
     n_steps = stored.shape[1]
-    rows = inference.features(counts[None, :n_steps], model.basis)[0]
-    eta = jnp.einsum("tf,snf->stn", rows, inference.coefficients(model))
+    rows = glm.features(counts[None, :n_steps], model.basis)[0]
+    eta = jnp.einsum("tf,snf->stn", rows, glm.coefficients(model))
     case.compare("rates", LINKS[model.link].rate(eta), stored, TIGHT)
 
 
@@ -148,11 +148,11 @@ def _compare_messages(case, stored, model, evidence, posterior) -> None:
 
 
 def _compare_m_step(case, stored, model, recording, posterior) -> None:
-    rows = inference.features(recording.counts, model.basis)[0]
-    values = inference.coefficients(model)
-    no_prior = inference.Prior(jnp.zeros(()), jnp.zeros(model.n_neurons))
+    rows = glm.features(recording.counts, model.basis)[0]
+    values = glm.coefficients(model)
+    no_prior = glm.Prior(jnp.zeros(()), jnp.zeros(model.n_neurons))
     weighted = (rows, jnp.asarray(recording.counts[0]), posterior.smoothed[0])
-    found = inference.glm_statistics(model, values, weighted, no_prior)
+    found = glm.statistics(model, values, weighted, no_prior)
     expected = found.objective.sum()
     case.compare("expected_loglik", expected, stored("expected_loglik"), MESSAGES)
     # Its first term adds the probabilities where they should multiply.

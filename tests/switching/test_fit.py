@@ -69,6 +69,12 @@ def test_states_are_sorted_by_occupancy(fitted):
     assert (np.diff(shares) <= 0).all()
 
 
+def test_the_stored_posterior_is_what_smooth_returns(truth, fitted):
+    again = switching.smooth(fitted, truth[1]["recording"]["spikes"])
+    stored = fitted.data["latent"]["state_probability"]
+    np.testing.assert_array_equal(stored.values, again.values)
+
+
 def test_the_best_restart_is_kept(fitted):
     history = fitted.data["history"]
     ends = history["objective"].max("iteration")

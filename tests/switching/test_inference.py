@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neuromod import kernels
-from neuromod.switching import inference
+from neuromod.switching import glm, inference
 from tests.switching.models import (
     KINDS,
     random_counts,
@@ -29,7 +29,7 @@ def recording_of(counts, lengths=None):
 
 def rows_of(model, recording, seed=0):
     """Features, counts and random posterior probabilities."""
-    features = inference.features(recording.counts, model.basis)
+    features = glm.features(recording.counts, model.basis)
     features = jnp.reshape(features, (-1, features.shape[-1]))
     counts = jnp.reshape(recording.counts, (features.shape[0], -1))
     generator = np.random.default_rng(seed)
@@ -38,7 +38,7 @@ def rows_of(model, recording, seed=0):
 
 
 def prior_of(model, ridge):
-    return inference.Prior(jnp.asarray(ridge), jnp.full(model.n_neurons, -0.3))
+    return glm.Prior(jnp.asarray(ridge), jnp.full(model.n_neurons, -0.3))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -55,15 +55,15 @@ def test_log_likelihoods_equal_plain_loops(kind, n_basis):
 def test_chunks_change_nothing(monkeypatch, entries):
     model, recording = random_model(), recording_of(random_counts(n_steps=33))
     rows = rows_of(model, recording)
-    values = inference.coefficients(model)
+    values = glm.coefficients(model)
 
     def evaluate():
         evidence = inference.session_log_likelihoods(model, recording)
-        found = inference.glm_statistics(model, values, rows, prior_of(model, 0.5))
+        found = glm.statistics(model, values, rows, prior_of(model, 0.5))
         return [np.asarray(leaf) for leaf in jax.tree.leaves((evidence, found))]
 
     whole = evaluate()
-    monkeypatch.setattr(inference, "CHUNK_ENTRIES", entries)
+    monkeypatch.setattr(glm, "CHUNK_ENTRIES", entries)
     for got, want in zip(evaluate(), whole, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11)
 
@@ -72,12 +72,12 @@ def test_chunks_change_nothing(monkeypatch, entries):
 def test_gradient_of_the_glms_against_finite_differences(kind):
     model, recording = random_model(kind=kind), recording_of(random_counts())
     rows, prior = rows_of(model, recording), prior_of(random_model(), 0.7)
-    values = inference.coefficients(model)
-    gradient = inference.glm_statistics(model, values, rows, prior).gradient
+    values = glm.coefficients(model)
+    gradient = glm.statistics(model, values, rows, prior).gradient
     step = 1e-6
     for index in [(0, 0, 0), (1, 2, 1), (0, 1, 3)]:
         moved = [
-            inference.glm_objective(model, values.at[index].add(d), rows, prior)
+            glm.objective(model, values.at[index].add(d), rows, prior)
             for d in (step, -step)
         ]
         slope = float((moved[0] - moved[1]).sum()) / (2 * step)
@@ -87,12 +87,12 @@ def test_gradient_of_the_glms_against_finite_differences(kind):
 def test_information_of_the_canonical_link_is_the_negative_hessian():
     model = random_model(kind=("poisson", "exp"))
     rows = rows_of(model, recording_of(random_counts()))
-    prior, values = prior_of(model, 0.7), inference.coefficients(model)
-    found = inference.glm_statistics(model, values, rows, prior).information
+    prior, values = prior_of(model, 0.7), glm.coefficients(model)
+    found = glm.statistics(model, values, rows, prior).information
 
     def objective(own):
         moved = values.at[1, 2].set(own)
-        return inference.glm_objective(model, moved, rows, prior)[1, 2]
+        return glm.objective(model, moved, rows, prior)[1, 2]
 
     hessian = jax.hessian(objective)(values[1, 2])
     np.testing.assert_allclose(found[1, 2], -hessian, rtol=1e-6)
@@ -106,7 +106,7 @@ def test_fisher_identity(kind):
 
     def log_marginal(values):
         evidence = inference.session_log_likelihoods(
-            inference.with_coefficients(model, values), recording
+            glm.with_coefficients(model, values), recording
         )
         chain = (model.initial, model.transition_matrix)
 
@@ -119,14 +119,14 @@ def test_fisher_identity(kind):
             evidence, recording.observed, recording.lengths
         ).sum()
 
-    values = inference.coefficients(model)
+    values = glm.coefficients(model)
     evidence = inference.session_log_likelihoods(model, recording)
     posterior = inference.expectation(
         model, evidence, recording.observed, recording.lengths
     )
     features, counts, _ = rows_of(model, recording)
     weights = jnp.reshape(posterior.smoothed, (-1, model.n_states))
-    found = inference.glm_statistics(
+    found = glm.statistics(
         model, values, (features, counts, weights), prior_of(model, 0.0)
     )
     expected = jax.grad(log_marginal)(values)
@@ -167,8 +167,8 @@ def test_one_state_climbs_to_the_glm_optimum():
     prior = prior_of(model, 0.3)
     model, _ = climb(model, recording, prior, 12)
     rows = (rows_of(model, recording)[0], recording.counts[0], jnp.ones((200, 1)))
-    values = inference.coefficients(model)
-    gradient = inference.glm_statistics(model, values, rows, prior).gradient
+    values = glm.coefficients(model)
+    gradient = glm.statistics(model, values, rows, prior).gradient
     assert np.abs(gradient).max() < 1e-6
 
 
