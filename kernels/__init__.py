@@ -10,6 +10,12 @@ into the next.
 if __name__ == "kernels":
     raise ImportError("this package is imported as neuromod.kernels")
 
+from neuromod.kernels.cell import Cell as Cell
+from neuromod.kernels.devices import over_devices as over_devices
+from neuromod.kernels.events import Events as Events
+from neuromod.kernels.gates import GRU as GRU
+from neuromod.kernels.gates import LSTM as LSTM
+from neuromod.kernels.gates import LSTMState as LSTMState
 from neuromod.kernels.hmm import HMMFilter as HMMFilter
 from neuromod.kernels.hmm import HMMFixedLagSmoother as HMMFixedLagSmoother
 from neuromod.kernels.hmm import HMMSmoother as HMMSmoother
@@ -24,15 +30,32 @@ from neuromod.kernels.hmm_likelihood import (
 from neuromod.kernels.hmm_paths import HMMViterbi as HMMViterbi
 from neuromod.kernels.hmm_paths import hmm_sample as hmm_sample
 from neuromod.kernels.hmm_paths import hmm_viterbi as hmm_viterbi
+from neuromod.kernels.outputs import Fold as Fold
+from neuromod.kernels.rnn import MTRNN as MTRNN
+from neuromod.kernels.rnn import LeakyRNN as LeakyRNN
+from neuromod.kernels.rnn import MTRNNState as MTRNNState
+from neuromod.kernels.scan import Scan as Scan
+from neuromod.kernels.scan import ScanInfo as ScanInfo
 from neuromod.kernels.scan import make_stepper as make_stepper
 from neuromod.kernels.scan import scan as scan
 
 __all__ = [
+    "GRU",
+    "LSTM",
+    "MTRNN",
+    "Cell",
+    "Events",
+    "Fold",
     "HMMFilter",
     "HMMFixedLagSmoother",
     "HMMSmoother",
     "HMMStep",
     "HMMViterbi",
+    "LSTMState",
+    "LeakyRNN",
+    "MTRNNState",
+    "Scan",
+    "ScanInfo",
     "hmm_filter",
     "hmm_fixed_lag_smoother",
     "hmm_log_likelihood",
@@ -41,5 +64,6 @@ __all__ = [
     "hmm_step",
     "hmm_viterbi",
     "make_stepper",
+    "over_devices",
     "scan",
 ]

@@ -146,7 +146,7 @@ def run_forward(chain: Chain, predicted: Array | None = None) -> tuple[Array, Fo
         return advance(predicted, chain.transition if own is None else own, evidence)
 
     inputs = (chain.evidence, outgoing(chain.transition, len(chain.evidence)))
-    return scan(
+    predicted_next, forward, _ = scan(
         step,
         chain.initial if predicted is None else predicted,
         inputs,
@@ -155,6 +155,7 @@ def run_forward(chain: Chain, predicted: Array | None = None) -> tuple[Array, Fo
         initial=chain.initial,
         checkpoint=None,
     )
+    return predicted_next, forward
 
 
 def log_normalisers(forward: Forward, valid: Array | None = None) -> Array:
@@ -203,7 +204,7 @@ def run_backward(chain: Chain, forward: Forward) -> Backward:
         future_weights(chain, forward),
         incoming(chain.transition, len(chain.evidence)),
     )
-    _, backward = scan(
+    _, backward, _ = scan(
         step,
         jnp.ones_like(chain.initial),
         inputs,

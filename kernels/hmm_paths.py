@@ -135,7 +135,7 @@ def _best_scores(chain: Chain) -> Array:
         return jnp.max(jumps, axis=0), scores
 
     inputs = (evidence, messages.outgoing(log_transition, len(evidence)))
-    _, scores = scan(
+    _, scores, _ = scan(
         step,
         jnp.log(chain.initial),
         inputs,
@@ -156,7 +156,7 @@ def _walk_back(chain: Chain, scores: Array) -> Array:
         return (log_transition if own is None else own)[:, state], state
 
     inputs = (scores, messages.incoming(log_transition, len(scores)))
-    _, path = scan(
+    _, path, _ = scan(
         step,
         jnp.zeros_like(chain.initial),
         inputs,

@@ -5,73 +5,135 @@ the past leaves behind, any pytree of arrays. `scan` runs it over a sequence::
 
     carry_t, output_t = step(carry_{t-1}, input_t)          t = 0 .. time - 1
 
-and adds what recordings need to this bare recursion:
+A step is any such function, or a `neuromod.kernels.Cell`: a step with parameters that
+knows how to start, how its inputs are projected, which noise it takes, and, for the
+cells of this package, how to differentiate itself. `scan` adds what recordings need:
 
 - ``mask`` and ``length``: at a masked step nothing happens. The carry stays, the
   output is 0, and the step is evaluated on the inputs of a valid step instead of its
-  own, because NaN in padding would reach the gradient through ``where`` even though
-  it never reaches the value.
+  own, so that NaN in padding reaches nothing.
 - ``reset``: before such a step the carry returns to the initial one, so that one
   array holds many sequences.
+- ``noise``: drawn inside the step, from the key and the number of the step. Whole,
+  cut, streamed, vmapped and sharded runs therefore see the same noise, and none of it
+  is ever stored.
+- ``inputs`` that nobody has to store either: a function of the step number, or
+  `Events` at irregular times.
+- ``outputs``: all, the last, every k-th, or a sum over them (`Fold`).
 - streaming: the carry that comes out goes into the next call, and the parts give
   what the whole gives. `make_stepper` compiles the same step for one input at a time.
-- ``checkpoint``: two nested loops. The gradient of a plain loop stores what each step
-  needs for its backward pass. Cut into chunks of K steps that are computed again when
-  the backward pass reaches them, it stores time / K carries and the inside of one
-  chunk: memory ~ sqrt(time) at K ~ sqrt(time) for one more forward pass (Griewank &
-  Walther, "Revolve", ACM TOMS 2000, doi:10.1145/347837.347846). For cells that fill
-  the cache it is also the faster way.
+- ``checkpoint``: memory for the gradient that grows with the square root of time
+  (`neuromod.kernels.loop`).
 
 The loop is never unrolled: XLA's CPU backend compiles a small rolled loop into a
 single kernel, and unrolling makes it several times slower.
 """
 
-import math
+import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Bool, Int
 
-Step = Callable[[Any, Any], tuple[Any, Any]]
+from neuromod.kernels import events, loop
+from neuromod.kernels import outputs as outputs_
+from neuromod.kernels.cell import Cell, draw, is_key
+from neuromod.kernels.chunk import Work
+from neuromod.kernels.events import Events
+from neuromod.kernels.gated import GatedCell
+from neuromod.kernels.loop import Chunks, Slices
+from neuromod.kernels.outputs import Outputs
+
+Step = Callable[..., tuple[Any, Any]]
 Flags = Bool[Array, " time"] | Bool[np.ndarray, " time"]
 Count = Int[Array, ""] | Int[np.ndarray, ""] | int | np.integer
+Method = Literal["auto", "sequential", "associative"]
 
-# Storing less than this costs nothing worth a second forward pass.
-STORED_BYTES = 8 * 2**20
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class ScanInfo:
+    """How a scan was run.
+
+    Parameters
+    ----------
+    method
+        "sequential" or "associative".
+    n_chunks, chunk_size
+        How time was cut.
+    recomputed
+        Whether the gradient computes the inside of a chunk again.
+    projected
+        Where the inputs are projected: for a whole "chunk" at once, in each "step", or
+        None for a step that has no projection of its own.
+    """
+
+    method: str = dataclasses.field(metadata={"static": True})
+    n_chunks: int = dataclasses.field(metadata={"static": True})
+    chunk_size: int = dataclasses.field(metadata={"static": True})
+    recomputed: bool = dataclasses.field(metadata={"static": True})
+    projected: str | None = dataclasses.field(metadata={"static": True})
+
+
+class Scan(NamedTuple):
+    """The last ``carry``, the ``outputs`` and ``info``, how they were computed."""
+
+    carry: Any
+    outputs: Any
+    info: ScanInfo
 
 
 def scan(
-    step: Step,
+    step: Step | Cell,
     carry: Any,
     inputs: Any = None,
     *,
+    method: Method = "auto",
     n_steps: int | None = None,
+    first_step: Count = 0,
+    noise: Any = None,
     length: Count | None = None,
     mask: Flags | None = None,
     reset: Flags | None = None,
     initial: Any = None,
     reverse: bool = False,
+    outputs: Outputs = "all",
     checkpoint: int | Literal["auto"] | None = "auto",
-) -> tuple[Any, Any]:
-    """Run ``step`` over a sequence and return the last carry and all outputs.
+    project: Literal["auto", "chunk", "step"] = "auto",
+    progress: Callable[[int], None] | None = None,
+) -> Scan:
+    """Run ``step`` over a sequence.
 
     Parameters
     ----------
     step
-        ``step(carry, input) -> (carry, output)``, a pure function on pytrees.
+        ``step(carry, input) -> (carry, output)``, a pure function on pytrees, or a
+        `Cell`. With ``noise`` it is called as ``step(carry, input, noise)``.
     carry
         The carry before the first step.
     inputs : (time, ...)
-        A pytree of arrays whose first axis is time; None if the step takes none.
+        A pytree of arrays whose first axis is time; or a function that gives the input
+        of a step from its number; or `Events`; or None.
     n_steps
         The number of steps; needed only where no array tells it.
 
     Other parameters
     ----------------
+    method
+        "sequential" runs one step after another. "associative" combines the steps in
+        pairs, which a cell that is affine in its carry allows (`AffineCell`). "auto" is
+        sequential on a CPU, always for cells that are not affine; on a GPU associative
+        for affine cells from 2000 steps on.
+    first_step
+        Number of the first step in the stream that these steps are a part of.
+    noise
+        A random key, from which each step draws its own noise: standard normal numbers
+        of the shape that the cell asks for, or the key of the step if ``step`` is a
+        function. Keys (lane,) draw for each lane of a batch by itself. Or a pytree of
+        arrays (time, ...): the noise itself.
     length
         Number of valid steps; the later ones are padding (as in ``mask``). May be
         traced.
@@ -85,11 +147,19 @@ def scan(
         because the carry that enters a later part is not the initial one.
     reverse
         Run from the last step to the first.
+    outputs
+        "all"; "last", of the last valid step; a number k, every k-th (those of the
+        steps k - 1, 2k - 1, ...); or a `Fold` over all of them.
     checkpoint
         Number of steps per chunk that the gradient computes again instead of storing;
         None stores everything. "auto" stores everything up to 8 MiB and then takes
-        chunks of sqrt(time) steps; it looks at the step's derivative, so a step that
-        has none (a host callback) needs None.
+        chunks of about sqrt(time) steps; it looks at the step's derivative, so a step
+        that has none (a host callback) needs None.
+    project
+        Whether a cell projects its inputs for a whole chunk at once or in each step.
+        "auto" takes the chunk where that is small or its inputs are many.
+    progress
+        Called with the number of steps done whenever a chunk ends, on the host.
 
     Returns
     -------
@@ -97,39 +167,79 @@ def scan(
         The carry after the last valid step.
     outputs : (time, ...)
         The outputs in the order of the inputs, also in reverse; 0 at masked steps.
+        What ``outputs`` asks for if that is not "all".
+    info
+        How it was computed.
 
     Raises
     ------
     ValueError
-        If the number of steps is unknown, or differs between the arrays, or
-        ``checkpoint`` is no positive number.
+        If the number of steps is unknown or differs between the arrays, or an option
+        has no such value, or the method does not fit the step.
 
     Examples
     --------
     >>> import jax.numpy as jnp
     >>> from neuromod.kernels import scan
     >>> leaky_sum = lambda carry, x: (0.5 * carry + x, 0.5 * carry + x)
-    >>> carry, outputs = scan(leaky_sum, jnp.array(0.0), jnp.array([4.0, 4.0, 4.0]))
-    >>> print(carry, outputs)
-    7.0 [4. 6. 7.]
-    >>> print(scan(leaky_sum, jnp.array(0.0), jnp.array([4.0, 4.0, 4.0]), length=2))
-    (Array(6., dtype=float32), Array([4., 6., 0.], dtype=float32))
+    >>> inputs = jnp.array([4.0, 4.0, 4.0])
+    >>> carry, outputs, info = scan(leaky_sum, jnp.array(0.0), inputs)
+    >>> print(carry, outputs, info.method)
+    7.0 [4. 6. 7.] sequential
+    >>> print(scan(leaky_sum, jnp.array(0.0), inputs, length=2, outputs="last").outputs)
+    6.0
     """
-    inputs, mask, reset = jax.tree.map(jnp.asarray, (inputs, mask, reset))
-    n_steps = _count_steps((inputs, mask, reset), n_steps)
-    if length is not None:
-        valid = jnp.arange(n_steps) < length
-        mask = valid if mask is None else mask & valid
-    initial = carry if initial is None else initial
-    guarded = _guard(step, initial, _valid_input(inputs, mask))
-    slices = (inputs, mask, reset)
-    size = _chunk_size(checkpoint, guarded, carry, slices, n_steps)
-    if size >= n_steps:
-        return lax.scan(guarded, carry, slices, length=n_steps, reverse=reverse)
-    return _scan_chunks(guarded, carry, slices, n_steps, size, reverse)
+    outputs_.check(outputs)
+    _check_choices(method, project, step)
+    sparse = inputs if isinstance(inputs, Events) else None
+    generate = inputs if sparse is None and callable(inputs) else None
+    dense = inputs if sparse is None and generate is None else None
+    carry, slices = jax.tree.map(jnp.asarray, (carry, Slices(dense, noise)))
+    slices = slices._replace(valid=_flags(mask), restart=_flags(reset))
+    if isinstance(step, Cell):
+        step = jax.tree.map(jnp.asarray, step)
+    key = slices.noise if is_key(slices.noise) else None
+    if key is not None:
+        slices = slices._replace(noise=None)
+    n_steps = _count_steps(slices, n_steps)
+    slices = _restrict(slices, n_steps, length)
+    if key is not None or dense is None:
+        slices = slices._replace(
+            index=first_step + jnp.arange(n_steps, dtype=jnp.int32)
+        )
+    work = Work(
+        step=step,
+        initial=carry if initial is None else jax.tree.map(jnp.asarray, initial),
+        generate=generate,
+        key=key,
+        safe=_safe_inputs(slices, sparse),
+        asked=outputs,
+        reverse=reverse,
+        project=project,
+    )
+    shapes = slices
+    if sparse is not None:
+        shapes = slices._replace(inputs=events.dense_shapes(sparse, n_steps))
+    kept = outputs_.start(outputs, lambda: work.shapes(carry, shapes))
+    several = progress is not None or sparse is not None
+    chunks = _cut(work, (carry, kept), shapes, n_steps, checkpoint, several)
+    slots = None
+    if sparse is not None:
+        slots = events.sort_into_chunks(sparse, first_step, chunks)
+    (carry, kept), rows = loop.run_chunks(
+        work, (carry, kept), slices, slots, chunks, reverse, progress
+    )
+    info = ScanInfo(
+        method="sequential",
+        n_chunks=chunks.n_chunks,
+        chunk_size=chunks.size,
+        recomputed=chunks.recomputed,
+        projected=work.where_projected(shapes, chunks.size),
+    )
+    return Scan(carry, outputs_.join(outputs, kept, rows, n_steps), info)
 
 
-def make_stepper(step: Step) -> Step:
+def make_stepper(step: Step | Cell, *, noise: Any = None) -> Callable[..., Any]:
     """Compile a step for one input at a time, as a closed loop calls it.
 
     The carry is donated: its memory is used again for the next one, and the carry
@@ -138,12 +248,16 @@ def make_stepper(step: Step) -> Step:
     Parameters
     ----------
     step
-        The same function that `scan` takes.
+        What `scan` takes.
+    noise
+        The random key that `scan` takes; a stepper then also wants the number of the
+        step, and draws what `scan` draws at that step.
 
     Returns
     -------
     stepper
-        ``stepper(carry, input) -> (carry, output)``, compiled at its first call.
+        ``stepper(carry, input) -> (carry, output)``, with a key
+        ``stepper(carry, input, index)``; compiled at its first call.
 
     Examples
     --------
@@ -154,117 +268,88 @@ def make_stepper(step: Step) -> Step:
     >>> print(carry, output)
     3.0 4.0
     """
-    return jax.jit(step, donate_argnums=0)
+    if noise is None:
+        return jax.jit(lambda carry, x: step(carry, x), donate_argnums=0)
+
+    def stepper(carry: Any, x: Any, index: Count) -> tuple[Any, Any]:
+        return step(carry, x, draw(step, noise, index, carry))
+
+    return jax.jit(stepper, donate_argnums=0)
 
 
-def _count_steps(arrays: Any, n_steps: int | None) -> int:
-    counts = {len(leaf) if leaf.ndim else 0 for leaf in jax.tree.leaves(arrays)}
+def _check_choices(method: str, project: str, step: Any) -> None:
+    if project not in ("auto", "chunk", "step"):
+        raise ValueError(
+            f"project: got {project!r}, expected 'auto', 'chunk' or 'step'."
+        )
+    if method not in ("auto", "sequential", "associative"):
+        raise ValueError(
+            f"method: got {method!r}, expected 'auto', 'sequential' or 'associative'."
+        )
+    if method == "associative":
+        raise ValueError(
+            f"method: got 'associative' for {step!r}, expected a cell that is affine "
+            "in its carry (AffineCell). Use 'sequential'."
+        )
+
+
+def _flags(flags: Any) -> Any:
+    return None if flags is None else jnp.asarray(flags)
+
+
+def _count_steps(slices: Slices, n_steps: int | None) -> int:
+    counts = {len(leaf) if leaf.ndim else -1 for leaf in jax.tree.leaves(slices)}
     counts |= set() if n_steps is None else {n_steps}
-    if len(counts) != 1 or 0 in counts:
+    if len(counts) != 1 or min(counts) < 0:
         raise ValueError(
             f"inputs: got arrays of {sorted(counts) or 'no'} steps, expected one "
-            "number >= 1 of steps. The first axis of inputs, mask and reset is time; "
+            "number of steps. The first axis of inputs, noise, mask and reset is time; "
             "give n_steps where there is none of them."
         )
     return counts.pop()
 
 
-def _valid_input(inputs: Any, mask: Flags | None) -> Any:
-    """Return the input of the first valid step (zeros if there is none)."""
-    if mask is None:
-        return jax.tree.map(lambda x: x[0], inputs)
-    first = jnp.argmax(mask)
-    found = jax.tree.map(lambda x: x[first], inputs)
-    return _select(mask[first], found, jax.tree.map(jnp.zeros_like, found))
+def _restrict(slices: Slices, n_steps: int, length: Count | None) -> Slices:
+    """Mask what is past the length."""
+    if length is None:
+        return slices
+    valid = jnp.arange(n_steps) < length
+    return slices._replace(
+        valid=valid if slices.valid is None else slices.valid & valid
+    )
 
 
-def _guard(step: Step, initial: Any, valid_input: Any) -> Step:
-    """Wrap a step so that it takes ``(input, valid, restart)``, None if not used."""
-
-    def guarded(carry, slices):
-        x, valid, restart = slices
-        if restart is not None:
-            carry = _select(restart, initial, carry)
-        if valid is None:
-            return step(carry, x)
-        after, output = step(carry, _select(valid, x, valid_input))
-        nothing = jax.tree.map(jnp.zeros_like, output)
-        return _select(valid, after, carry), _select(valid, output, nothing)
-
-    return guarded
+def _safe_inputs(slices: Slices, sparse: Events | None) -> tuple[Any, Any] | None:
+    """Return input and noise for masked steps: those of the first valid one."""
+    if slices.valid is None or not len(slices.valid):
+        return None
+    safe = loop.first_valid((slices.inputs, slices.noise), slices.valid)
+    return safe if sparse is None else (events.no_input(sparse), safe[1])
 
 
-def _select(condition: Array, chosen: Any, other: Any) -> Any:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), chosen, other)
-
-
-def _chunk_size(
-    checkpoint: int | Literal["auto"] | None,
-    step: Step,
-    carry: Any,
-    slices: Any,
+def _cut(
+    work: Work,
+    state: Any,
+    slices: Slices,
     n_steps: int,
-) -> int:
-    """Return the number of steps that one chunk holds; all of them means one loop."""
+    checkpoint: int | Literal["auto"] | None,
+    several: bool,
+) -> Chunks:
+    """Choose the chunks, several where that is asked for."""
+    several = several or outputs_.is_reduced(work.asked)
     if checkpoint is None:
-        return n_steps
-    if checkpoint == "auto":
-        stored = _stored_bytes(step, carry, slices, n_steps)
-        return _root(n_steps) if stored > STORED_BYTES else n_steps
-    if isinstance(checkpoint, bool) or not checkpoint >= 1:
+        size, recomputed = loop.root(n_steps) if several else n_steps, False
+    elif checkpoint == "auto":
+        stored = loop.stored_bytes(work, state, (slices, None)) if n_steps else 0
+        gated = isinstance(work.step, GatedCell)
+        size, recomputed = loop.size_for(stored, n_steps, several, gated)
+    elif isinstance(checkpoint, bool) or not checkpoint >= 1:
         raise ValueError(
-            f"checkpoint: got {checkpoint!r}, expected a number of steps >= 1, "
-            "'auto' or None."
+            f"checkpoint: got {checkpoint!r}, expected a number of steps >= 1, 'auto' "
+            "or None."
         )
-    return int(checkpoint)
-
-
-def _root(n_steps: int) -> int:
-    """Return a chunk size near the square root that needs no padding, if there is one.
-
-    Padding changes no result but copies the inputs.
-    """
-    root = math.isqrt(n_steps - 1) + 1
-    return next((k for k in range(root, 2 * root) if n_steps % k == 0), root)
-
-
-def _stored_bytes(step: Step, carry: Any, slices: Any, n_steps: int) -> int:
-    """Return what reverse-mode differentiation of the plain loop keeps in memory."""
-
-    def loop(carry, slices):
-        return lax.scan(step, carry, slices, length=n_steps)
-
-    kept = jax.eval_shape(lambda c, x: jax.vjp(loop, c, x)[1], carry, slices)
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(kept))
-
-
-def _scan_chunks(
-    step: Step, carry: Any, slices: Any, n_steps: int, size: int, reverse: bool
-) -> tuple[Any, Any]:
-    """Scan over chunks, each an inner scan that the gradient computes again."""
-    n_chunks = -(-n_steps // size)
-    size = -(-n_steps // n_chunks)  # the same number of chunks, the least padding
-    padding = n_chunks * size - n_steps
-    inputs, mask, reset = slices
-    if padding and mask is None:
-        mask = jnp.ones(n_steps, bool)
-
-    def cut(x, fill):
-        x = jnp.concatenate([x, jnp.broadcast_to(fill, (padding, *x.shape[1:]))])
-        return x.reshape(n_chunks, size, *x.shape[1:])
-
-    def join(y):
-        return y.reshape(n_chunks * size, *y.shape[2:])[:n_steps]
-
-    inputs = jax.tree.map(lambda x: cut(x, x[-1]), inputs)
-    mask, reset = jax.tree.map(lambda x: cut(x, False), (mask, reset))
-
-    def run_chunk(carry, chunk):
-        return lax.scan(step, carry, chunk, length=size, reverse=reverse)
-
-    # Inside a loop nothing can merge the two evaluations, so the barrier that would
-    # prevent it is left out.
-    run_chunk = jax.checkpoint(run_chunk, prevent_cse=False)
-    chunks = (inputs, mask, reset)
-    carry, outputs = lax.scan(run_chunk, carry, chunks, n_chunks, reverse=reverse)
-    return carry, jax.tree.map(join, outputs)
+    else:
+        size, recomputed = int(checkpoint), True
+    every = work.asked if isinstance(work.asked, int) else 1
+    size = max(1, -(-size // every)) * every
+    return Chunks(n_steps, size, recomputed and size < n_steps)

@@ -17,17 +17,16 @@ import numpy as np
 
 from neuromod import kernels
 from tests.parity._format import Fixture, Report, run
+from tests.parity._kernels_cells import check_leaky, check_torch_cells
 
 TOLERANCE = 1e-10
 UNBUILT = (
     "delta_rule",
     "diag_ssm",
     "kalman",
-    "leaky_noisy_rnn",
     "linear_scan",
     "mesa",
     "newton_rnn",
-    "torch_cells",
 )
 
 
@@ -38,6 +37,10 @@ def check(fixture: Fixture, report: Report) -> None:
     if "log_lik_obs" in names or stem.startswith("hmm"):
         with jax.enable_x64(True):
             check_hmm(fixture, report)
+    elif "weight_hh_l0" in names or stem.startswith("torch_cells"):
+        check_torch_cells(fixture, report)
+    elif {"alpha", "sigma", "eps"} <= names or stem.startswith("leaky_noisy_rnn"):
+        check_leaky(fixture, report)
     elif stem.startswith(UNBUILT):
         fixture.asked.update(fixture.arrays)
         with report.case(fixture.name, "file") as case:
