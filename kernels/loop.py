@@ -24,7 +24,7 @@ from jaxtyping import Array
 # Storing less than this costs nothing worth a second forward pass; with a hand-written
 # derivative, which stores little and in order, much more does not.
 STORED_BYTES = 8 * 2**20
-STORED_BYTES_GATED = 2**30
+STORED_BYTES_GATED = 512 * 2**20
 # What a chunk of a gated cell may store, so that its backward pass finds it in a cache.
 CHUNK_BYTES = 4 * 2**20
 
