@@ -36,25 +36,27 @@ from jaxtyping import Array, Float, Key
 from neuromod.kernels.cell import Cell, draw
 from neuromod.kernels.loop import Slices, guard
 
-Gates = tuple[Array, ...]
-
 
 class Weights(NamedTuple):
-    """The weights of each gate; None for a tangent that is zero."""
+    """All gates side by side; None for a tangent that is zero.
 
-    inputs: Gates | None
-    recurrent: Gates | None
-    bias: Gates | None
+    ``inputs`` is (gate * hidden, input), ``bias`` (gate * hidden); ``recurrent`` is
+    what `matvec` takes, or whatever else the cell's own methods take.
+    """
+
+    inputs: Array | None
+    recurrent: Any
+    bias: Array | None
 
 
 class Kept(NamedTuple):
     """What the derivative needs of each step.
 
-    ``source`` is what the recurrent weights multiply, one for all gates or a tuple,
-    ``slopes`` what `GatedCell.follow` takes, ``rest`` what `GatedCell.push` takes.
+    ``source`` is what the recurrent weights multiply, ``slopes`` what
+    `GatedCell.follow` takes, ``rest`` what `GatedCell.push` takes.
     """
 
-    source: Array | Gates
+    source: Any
     slopes: Any
     rest: Any = None
 
@@ -69,6 +71,9 @@ class Change(NamedTuple):
 
 class GatedCell(Cell):
     """A cell whose state goes through a matrix (the module's equations).
+
+    One product makes all gates: a matrix of all their weights is read faster than
+    several small ones.
 
     Parameters
     ----------
@@ -90,84 +95,86 @@ class GatedCell(Cell):
         return self.bias.shape[-1]
 
     def weights(self) -> Weights:
-        """Return the weights of each gate."""
-        fields = (self.input_weight, self.recurrent_weight, self.bias)
-        return Weights(*(None if field is None else tuple(field) for field in fields))
+        """Return the weights of all gates side by side."""
+        return Weights(
+            linear(self.input_weight, lambda w: w.reshape(-1, w.shape[-1])),
+            linear(self.recurrent_weight, side_by_side),
+            linear(self.bias, lambda b: b.reshape(-1)),
+        )
 
-    def project(self, inputs: Float[Array, "*batch input"]) -> Gates:
-        """Return W x + b of each gate."""
+    def project(self, inputs: Float[Array, "*batch input"]) -> Array:
+        """Return W x + b of all gates, (..., gate * hidden)."""
         weights = self.weights()
-        products = [matvec(weight, inputs) for weight in weights.inputs]
-        pairs = zip(products, weights.bias, strict=True)
-        return tuple(x + jnp.broadcast_to(bias, x.shape) for x, bias in pairs)
+        product = matvec(weights.inputs, inputs)
+        return product + jnp.broadcast_to(weights.bias, product.shape)
 
-    def advance(self, carry: Any, projected: Gates, noise: Any = None):
+    def advance(self, carry: Any, projected: Array, noise: Any = None):
         """Take one step."""
         return self.step(self.weights().recurrent, carry, projected, noise)[:2]
 
     @abc.abstractmethod
     def step(
-        self, recurrent: Gates, carry: Any, projected: Gates, noise: Any
+        self, recurrent: Any, carry: Any, projected: Array, noise: Any
     ) -> tuple[Any, Any, Kept]:
         """Take one step, and tell what its derivative needs."""
 
     @abc.abstractmethod
     def follow(
-        self, recurrent: Gates, change: Any, slopes: Any, drive: Gates, push: Any
+        self, recurrent: Any, change: Any, slopes: Any, drive: Any, push: Any
     ) -> tuple[Any, Any]:
         """Carry a small change of the carry through one step, linearly."""
 
-    def drive(self, change: Change, kept: Kept, inputs: Array, noise: Any) -> Gates:
+    def drive(self, change: Change, kept: Kept, inputs: Array, noise: Any) -> Any:
         """Return what changes the gates beside the carry, over all steps."""
-        return tuple(
-            total(
-                gate_source(kept, gate),
-                recurrent_drive(change, kept, gate),
-                input_drive(self, change, inputs, gate),
-            )
-            for gate in range(len(self.weights().bias))
+        recurrent = change.cell.weights().recurrent
+        return total(
+            self.gates_like(inputs),
+            linear(recurrent, lambda weights: matvec(weights, kept.source)),
+            self.input_drive(change, inputs),
         )
+
+    def input_drive(self, change: Change, inputs: Array) -> Array | None:
+        """Return dW x + W dx + db of all gates, over all steps."""
+        tangent, shape = change.cell.weights(), self.gates_like(inputs).shape
+        terms = (
+            linear(tangent.inputs, lambda weights: matvec(weights, inputs)),
+            linear(change.inputs, lambda x: matvec(self.weights().inputs, x)),
+            linear(tangent.bias, lambda bias: jnp.broadcast_to(bias, shape)),
+        )
+        found = [term for term in terms if term is not None]
+        return sum(found[1:], found[0]) if found else None
+
+    def gates_like(self, inputs: Array) -> jax.ShapeDtypeStruct:
+        """Return the shape of the gates that go with these inputs."""
+        shape = (*inputs.shape[:-1], self.bias.size)
+        return jax.ShapeDtypeStruct(shape, self.bias.dtype)
 
     def push(self, change: Change, kept: Kept, noise: Any) -> Any:
         """Return what changes the carry directly, over all steps; None for nothing."""
         return None
 
 
-def matvec(weight: Float[Array, "*heads out in"], vector: Array) -> Array:
-    """Multiply the last axis of ``vector``; block by block if there are heads."""
+def side_by_side(weight: Float[Array, "gate *head out in"]) -> Array:
+    """Put the matrices of all gates under one another; heads stay apart."""
+    return weight.reshape(-1, weight.shape[-1]) if weight.ndim == 3 else weight
+
+
+def matvec(weight: Array, vector: Array) -> Array:
+    """Multiply the last axis of ``vector`` by (gate * hidden, in), or by heads.
+
+    Heads are (gate, head, out, in): each multiplies its own part of the vector.
+    """
     if weight.ndim == 2:
         return lax.dot_general(vector, weight, (((vector.ndim - 1,), (1,)), ((), ())))
-    n_heads, _, n_in = weight.shape
+    _, n_heads, _, n_in = weight.shape
     split = vector.reshape(*vector.shape[:-1], n_heads, n_in)
-    product = jnp.einsum("...hi,hoi->...ho", split, weight)
+    product = jnp.einsum("...hi,ghoi->...gho", split, weight)
     return product.reshape(*vector.shape[:-1], -1)
 
 
-def gate_source(kept: Kept, gate: int) -> Array:
-    """Return what the recurrent weights of a gate multiply."""
-    return kept.source[gate] if isinstance(kept.source, tuple) else kept.source
-
-
-def recurrent_drive(change: Change, kept: Kept, gate: int) -> Array | None:
-    """Return dR v, over all steps."""
-    weights = change.cell.weights().recurrent
-    return None if weights is None else matvec(weights[gate], gate_source(kept, gate))
-
-
-def input_drive(
-    cell: GatedCell, change: Change, inputs: Array, gate: int
-) -> Array | None:
-    """Return dW x + W dx + db, over all steps."""
-    tangent = change.cell.weights()
-    terms = []
-    if tangent.inputs is not None:
-        terms.append(matvec(tangent.inputs[gate], inputs))
-    if change.inputs is not None:
-        terms.append(matvec(cell.weights().inputs[gate], change.inputs))
-    if tangent.bias is not None:
-        shape = (*inputs.shape[:-1], cell.n_hidden)
-        terms.append(jnp.broadcast_to(tangent.bias[gate], shape))
-    return sum(terms[1:], terms[0]) if terms else None
+def linear(change: Any, function: Callable) -> Any:
+    """Apply a linear function to a tangent; None stays None, for zero."""
+    return None if change is None else function(change)
 
 
 def scaled(coefficient: Any, values: Any) -> Array | None:
@@ -177,10 +184,10 @@ def scaled(coefficient: Any, values: Any) -> Array | None:
     return jnp.broadcast_to(coefficient, values.shape) * values
 
 
-def total(like: Array, *terms: Any) -> Array:
+def total(like: Array | jax.ShapeDtypeStruct, *terms: Any) -> Array:
     """Sum what is not None; zeros in the shape of ``like`` if all is."""
     found = [term for term in terms if term is not None]
-    return sum(found[1:], found[0]) if found else jnp.zeros_like(like)
+    return sum(found[1:], found[0]) if found else jnp.zeros(like.shape, like.dtype)
 
 
 def run(

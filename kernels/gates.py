@@ -5,17 +5,17 @@ from typing import Any, Literal, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Key
 
 from neuromod.kernels.gated import (
     Change,
     GatedCell,
-    Gates,
     Kept,
-    gate_source,
-    input_drive,
+    Weights,
+    linear,
     matvec,
-    recurrent_drive,
+    side_by_side,
     total,
 )
 from neuromod.kernels.random_weights import check_choice, random_weights, refuse_noise
@@ -92,17 +92,18 @@ class GRU(GatedCell):
         """Take one step."""
         if noise is not None:
             refuse_noise(self, "Leave noise out.")
-        r = sigmoid(projected[0] + matvec(recurrent[0], carry))
-        u = sigmoid(projected[1] + matvec(recurrent[1], carry))
         bias = jnp.broadcast_to(self.recurrent_bias, carry.shape)
+        of_gates, of_candidate = split(projected, 2, 1)
         if self.reset_enters == "after":
-            inner = matvec(recurrent[2], carry) + bias
-            n = jnp.tanh(projected[2] + r * inner)
+            through, inner = split(matvec(recurrent, carry), 2, 1)
+            r, u = split(sigmoid(of_gates + through), 1, 1)
+            inner = inner + bias
+            n = jnp.tanh(of_candidate + r * inner)
             source = carry
         else:
-            inner = carry
-            n = jnp.tanh(projected[2] + matvec(recurrent[2], r * carry) + bias)
-            source = (carry, carry, r * carry)
+            r, u = split(sigmoid(of_gates + matvec(recurrent[0], carry)), 1, 1)
+            inner, source = carry, (carry, r * carry)
+            n = jnp.tanh(of_candidate + matvec(recurrent[1], r * carry) + bias)
         after = n + u * (carry - n)
         slopes = GRUSlopes(
             reset=r,
@@ -115,14 +116,14 @@ class GRU(GatedCell):
 
     def follow(self, recurrent, change, slopes, drive, push):
         """Carry a change of the state through one step."""
-        reset = drive[0] + matvec(recurrent[0], change)
-        update = drive[1] + matvec(recurrent[1], change)
+        through, of_candidate = drive
         if self.reset_enters == "after":
-            inner = drive[3] + matvec(recurrent[2], change)
-            candidate = drive[2] + slopes.reset * inner + slopes.by_reset * reset
+            reset, update, inner = split(through + matvec(recurrent, change), 1, 1, 1)
+            candidate = of_candidate + slopes.reset * inner + slopes.by_reset * reset
         else:
+            reset, update = split(through + matvec(recurrent[0], change), 1, 1)
             inner = slopes.reset * change + slopes.by_reset * reset
-            candidate = drive[2] + matvec(recurrent[2], inner)
+            candidate = of_candidate + matvec(recurrent[1], inner)
         after = (
             slopes.update * change
             + slopes.by_update * update
@@ -130,21 +131,47 @@ class GRU(GatedCell):
         )
         return after, after
 
-    def drive(self, change: Change, kept: Kept, inputs: Array, noise: Any) -> Gates:
-        """Return what changes the gates beside the carry, over all steps.
+    def weights(self) -> Weights:
+        """Return the weights of all gates; those behind a reset gate apart."""
+        weights = super().weights()
+        if self.reset_enters == "after" or self.recurrent_weight is None:
+            return weights
+        parts = (self.recurrent_weight[:2], self.recurrent_weight[2:])
+        return weights._replace(recurrent=tuple(side_by_side(part) for part in parts))
 
-        Four, where the reset gate acts on what comes through the matrix: the matrix
-        and the input of the candidate are then changed apart.
+    def drive(self, change: Change, kept: Kept, inputs: Array, noise: Any) -> Any:
+        """Return what changes what the reset gate acts on, and the candidate.
+
+        Where it acts on what comes through the matrix, the matrix and the input change
+        the candidate apart.
         """
-        through = [recurrent_drive(change, kept, gate) for gate in range(3)]
-        direct = [input_drive(self, change, inputs, gate) for gate in range(3)]
-        like = gate_source(kept, 0)
-        bias = change.cell.recurrent_bias
-        bias = None if bias is None else jnp.broadcast_to(bias, like.shape)
-        reset, update = (total(like, through[k], direct[k]) for k in (0, 1))
+        tangent = change.cell.weights().recurrent
+        gates = self.gates_like(inputs)
+        direct, of_candidate = split(
+            total(gates, self.input_drive(change, inputs)), 2, 1
+        )
+        bias = linear(
+            change.cell.recurrent_bias,
+            lambda b: jnp.broadcast_to(b, of_candidate.shape),
+        )
+        inner = total(of_candidate, bias)
         if self.reset_enters == "before":
-            return reset, update, total(like, through[2], direct[2], bias)
-        return reset, update, total(like, direct[2]), total(like, through[2], bias)
+            first, second = (None, None) if tangent is None else tangent
+            source, reset = kept.source
+            first = linear(first, lambda w: matvec(w, source))
+            second = linear(second, lambda w: matvec(w, reset))
+            through = total(direct, direct, first)
+            return through, total(inner, inner, of_candidate, second)
+        product = linear(tangent, lambda w: matvec(w, kept.source))
+        through = jnp.concatenate([direct, inner], axis=-1)
+        return total(through, through, product), of_candidate
+
+
+def split(gates: Array, *n_parts: int) -> list[Array]:
+    """Cut the last axis into parts that are so many gates wide."""
+    width = gates.shape[-1] // sum(n_parts)
+    sizes = [n * width for n in n_parts]
+    return lax.split(gates, sizes, axis=gates.ndim - 1)
 
 
 class GRUSlopes(NamedTuple):
@@ -234,9 +261,9 @@ class LSTM(GatedCell):
         """Take one step."""
         if noise is not None:
             refuse_noise(self, "Leave noise out.")
-        pairs = zip(projected, recurrent, strict=True)
-        z = [x + matvec(weight, carry.hidden) for x, weight in pairs]
-        i, f, g, o = sigmoid(z[0]), sigmoid(z[1]), jnp.tanh(z[2]), sigmoid(z[3])
+        gates = split(projected + matvec(recurrent, carry.hidden), 1, 1, 1, 1)
+        i, f, o = (sigmoid(gates[k]) for k in (0, 1, 3))
+        g = jnp.tanh(gates[2])
         memory = f * carry.memory + i * g
         shown = jnp.tanh(memory)
         hidden = o * shown
@@ -252,8 +279,7 @@ class LSTM(GatedCell):
 
     def follow(self, recurrent, change, slopes, drive, push):
         """Carry a change of hidden state and memory through one step."""
-        pairs = zip(drive, recurrent, strict=True)
-        dz = [d + matvec(weight, change.hidden) for d, weight in pairs]
+        dz = split(drive + matvec(recurrent, change.hidden), 1, 1, 1, 1)
         memory = (
             slopes.keep * change.memory
             + slopes.by_input * dz[0]

@@ -24,9 +24,11 @@ from jaxtyping import Array
 # Storing less than this costs nothing worth a second forward pass; with a hand-written
 # derivative, which stores little and in order, much more does not.
 STORED_BYTES = 8 * 2**20
-STORED_BYTES_GATED = 512 * 2**20
+STORED_BYTES_GATED = 256 * 2**20
 # What a chunk of a gated cell may store, so that its backward pass finds it in a cache.
 CHUNK_BYTES = 4 * 2**20
+# Each chunk adds once to the gradient of the weights, which should not cost much.
+FEWEST_STEPS = 10
 
 
 class Slices(NamedTuple):
@@ -128,7 +130,7 @@ def size_for(stored: int, n_steps: int, several: bool, gated: bool) -> tuple[int
     """
     recomputed = stored > (STORED_BYTES_GATED if gated else STORED_BYTES)
     if gated and stored > CHUNK_BYTES and not recomputed:
-        size = max(1, round(n_steps * CHUNK_BYTES / stored))
+        size = max(FEWEST_STEPS, round(n_steps * CHUNK_BYTES / stored))
         return without_padding(size, n_steps), False
     return root(n_steps) if recomputed or several else n_steps, recomputed
 

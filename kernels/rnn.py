@@ -10,13 +10,12 @@ from jaxtyping import Array, Float, Key
 from neuromod.kernels.gated import (
     Change,
     GatedCell,
-    Gates,
     Kept,
     Weights,
-    input_drive,
+    linear,
     matvec,
-    recurrent_drive,
     scaled,
+    side_by_side,
     total,
 )
 from neuromod.kernels.random_weights import check_choice, random_weights, refuse_noise
@@ -33,8 +32,8 @@ class OneGateCell(GatedCell):
 
     def weights(self) -> Weights:
         """Return the weights as those of one gate."""
-        fields = (self.input_weight, self.recurrent_weight, self.bias)
-        return Weights(*(None if field is None else (field,) for field in fields))
+        recurrent = linear(self.recurrent_weight, lambda w: side_by_side(w[None]))
+        return Weights(self.input_weight, recurrent, self.bias)
 
 
 class LeakyRNN(OneGateCell):
@@ -116,7 +115,7 @@ class LeakyRNN(OneGateCell):
             refuse_noise(self, "Give the cell a noise_scale.")
         within = self.noise_enters == "activation"
         drawn = scaled(self.noise_scale, noise)
-        z = projected[0] + matvec(recurrent[0], carry)
+        z = projected + matvec(recurrent, carry)
         activity = ACTIVATIONS[self.activation](total(z, z, drawn if within else None))
         slope = DERIVATIVES[self.activation](activity)
         towards = None
@@ -130,18 +129,17 @@ class LeakyRNN(OneGateCell):
 
     def follow(self, recurrent, change, slopes, drive, push):
         """Carry a change of the state through one step."""
-        after = slopes * (matvec(recurrent[0], change) + drive[0])
+        after = slopes * (matvec(recurrent, change) + drive)
         if self.leak is not None:
             after = after + (1 - jnp.broadcast_to(self.leak, change.shape)) * change
         after = total(after, after, push)
         return after, after
 
-    def drive(self, change: Change, kept: Kept, inputs: Array, noise: Any) -> Gates:
+    def drive(self, change: Change, kept: Kept, inputs: Array, noise: Any) -> Array:
         """Return what changes the gate beside the carry, over all steps."""
-        terms = [recurrent_drive(change, kept, 0), input_drive(self, change, inputs, 0)]
-        if self.noise_enters == "activation":
-            terms += self._of_noise(change, noise)
-        return (total(kept.source, *terms),)
+        drive = super().drive(change, kept, inputs, noise)
+        within = self.noise_enters == "activation"
+        return total(drive, drive, *(self._of_noise(change, noise) if within else ()))
 
     def push(self, change: Change, kept: Kept, noise: Any) -> Array | None:
         """Return what changes the state directly, over all steps."""
@@ -227,7 +225,7 @@ class MTRNN(OneGateCell):
         if noise is not None:
             refuse_noise(self, "Leave noise out.")
         potential, activity = carry
-        towards = projected[0] + matvec(recurrent[0], activity) - potential
+        towards = projected + matvec(recurrent, activity) - potential
         potential = potential + self._rate(towards) * towards
         after = MTRNNState(potential, jnp.tanh(potential))
         slope = 1 - after.activity**2
@@ -236,7 +234,7 @@ class MTRNN(OneGateCell):
     def follow(self, recurrent, change, slopes, drive, push):
         """Carry a change of potential and activity through one step."""
         d_potential, d_activity = change
-        towards = drive[0] + matvec(recurrent[0], d_activity) - d_potential
+        towards = drive + matvec(recurrent, d_activity) - d_potential
         d_potential = d_potential + self._rate(towards) * towards
         d_potential = total(d_potential, d_potential, push)
         after = MTRNNState(d_potential, slopes * d_potential)
