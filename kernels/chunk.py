@@ -15,7 +15,7 @@ from neuromod.kernels.loop import Slices, count_bytes, guard, replace_masked
 from neuromod.kernels.outputs import Outputs
 
 # Projections of a chunk that take less than this are made for the chunk at once.
-PROJECTED_BYTES = 8 * 2**20
+PROJECTED_BYTES = 2**20
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
