@@ -202,11 +202,7 @@ def _unify(
     """Give all numbers the same type, and a state to start from."""
     if drive.ndim == 0:
         raise ValueError("drive: got a single number, expected (time, ...).")
-    if initial is not None and initial.shape != drive.shape[1:]:
-        raise ValueError(
-            f"initial: got shape {initial.shape}, expected that of one step of drive, "
-            f"{drive.shape[1:]}."
-        )
+    methods.check_shape("initial", initial, drive.shape[1:], "one step of drive")
     given = (factor, drive) if initial is None else (factor, drive, initial)
     dtype = jnp.result_type(*given)
     if initial is None:

@@ -27,7 +27,7 @@ nothing but the states is stored. All modes and orders of differentiation follow
 
 import functools
 from collections.abc import Callable, Collection
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -74,23 +74,29 @@ DENSE = Kind(
 )
 
 
+def check_shape(
+    argument: str, array: Any, shape: tuple[int, ...], meaning: str
+) -> None:
+    """Raise ValueError unless an array that was given has this shape."""
+    if array is not None and array.shape != shape:
+        raise ValueError(
+            f"{argument}: got shape {array.shape}, expected {shape}, {meaning}."
+        )
+
+
 def read_marks(
     n_steps: int, mask: Flags | None, reset: Flags | None, length: Count | None
 ) -> Marks:
     """Check the flags of each step; join mask and length."""
-    for argument, flags in (("mask", mask), ("reset", reset)):
-        if flags is not None and flags.shape != (n_steps,):
-            raise ValueError(
-                f"{argument}: got shape {flags.shape}, expected ({n_steps},), one flag "
-                "for each step."
-            )
+    check_shape("mask", mask, (n_steps,), "one flag for each step")
+    check_shape("reset", reset, (n_steps,), "one flag for each step")
     if length is not None:
         within = jnp.arange(n_steps) < length
         mask = within if mask is None else mask & within
     return Marks(mask, reset)
 
 
-def clear(numbers: Array, used: Array | None, fill: Array | float = 0) -> Array:
+def clear(numbers: Array, used: Flags | None, fill: Array | float = 0) -> Array:
     """Put ``fill`` where numbers (time, ...) are not used."""
     if used is None:
         return numbers
