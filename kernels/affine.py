@@ -127,7 +127,7 @@ def affine_scan(
     >>> print(affine_scan(0.5, drive, reset=jnp.array([False, False, True])).states)
     [4. 6. 4.]
     >>> print(affine_scan(jnp.array([0.5, 0.25, 0.5]), drive, jnp.array(8.0)).states)
-    [ 8.   6.   7. ]
+    [8. 6. 7.]
     """
     decay, drive, initial = _unify(decay, drive, initial)
     decay, varying = _read_decay(decay, drive)

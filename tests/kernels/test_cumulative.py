@@ -96,16 +96,19 @@ def test_a_stream_gives_the_whole():
     rng = np.random.default_rng(0)
     values = jnp.asarray(rng.normal(size=(20, 3)))
     events = jnp.asarray(rng.random((20, 3)) < 0.1)
-    runs = {
-        "sum": (functools.partial(cumulative_sum, decay=0.9), values),
-        "average": (lambda x, *last: exponential_average(x, 0.9, *last), values),
-        "maximum": (cumulative_max, values),
-        "since": (lambda x, *last: time_since(x, None, *last), events),
-    }
-    for run, signal in runs.values():
-        whole, parts, last = run(signal), [], ()
-        for start in (0, 10):
-            part, *last = run(signal[start : start + 10], *last)
+    in_pairs = functools.partial(cumulative_max, method="associative")
+    reset = jnp.array([t in (4, 10) for t in range(20)])
+    runs = [
+        (functools.partial(cumulative_sum, decay=0.9), values),
+        (lambda x, *last, **flags: exponential_average(x, 0.9, *last, **flags), values),
+        (cumulative_max, values),
+        (in_pairs, values),
+        (lambda x, *last, **flags: time_since(x, None, *last, **flags), events),
+    ]
+    for run, signal in runs:
+        whole, parts, last = run(signal, reset=reset), [], ()
+        for cut in (slice(10), slice(10, 20)):
+            part, *last = run(signal[cut], *last, reset=reset[cut])
             parts.append(part)
         close(jnp.concatenate(parts), whole.values)
         jax.tree.map(close, last[0], whole.last)
