@@ -10,7 +10,17 @@ into the next.
 if __name__ == "kernels":
     raise ImportError("this package is imported as neuromod.kernels")
 
+from neuromod.kernels.affine import AffineScan as AffineScan
+from neuromod.kernels.affine import affine_scan as affine_scan
+from neuromod.kernels.affine import matrix_affine_scan as matrix_affine_scan
+from neuromod.kernels.affine_cell import AffineCell as AffineCell
+from neuromod.kernels.affine_cell import LeakyIntegrator as LeakyIntegrator
 from neuromod.kernels.cell import Cell as Cell
+from neuromod.kernels.cumulative import Cumulative as Cumulative
+from neuromod.kernels.cumulative import cumulative_max as cumulative_max
+from neuromod.kernels.cumulative import cumulative_sum as cumulative_sum
+from neuromod.kernels.cumulative import exponential_average as exponential_average
+from neuromod.kernels.cumulative import time_since as time_since
 from neuromod.kernels.devices import over_devices as over_devices
 from neuromod.kernels.events import Events as Events
 from neuromod.kernels.gates import GRU as GRU
@@ -43,7 +53,10 @@ __all__ = [
     "GRU",
     "LSTM",
     "MTRNN",
+    "AffineCell",
+    "AffineScan",
     "Cell",
+    "Cumulative",
     "Events",
     "Fold",
     "HMMFilter",
@@ -52,10 +65,15 @@ __all__ = [
     "HMMStep",
     "HMMViterbi",
     "LSTMState",
+    "LeakyIntegrator",
     "LeakyRNN",
     "MTRNNState",
     "Scan",
     "ScanInfo",
+    "affine_scan",
+    "cumulative_max",
+    "cumulative_sum",
+    "exponential_average",
     "hmm_filter",
     "hmm_fixed_lag_smoother",
     "hmm_log_likelihood",
@@ -64,6 +82,8 @@ __all__ = [
     "hmm_step",
     "hmm_viterbi",
     "make_stepper",
+    "matrix_affine_scan",
     "over_devices",
     "scan",
+    "time_since",
 ]

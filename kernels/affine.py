@@ -50,7 +50,7 @@ from jaxtyping import Array, Num
 
 from neuromod.kernels import affine_methods as methods
 from neuromod.kernels.affine_methods import Marks, Method, Plan
-from neuromod.kernels.scan import Count, Flags
+from neuromod.kernels.loop import Count, Flags
 
 # On an accelerator the associative method takes n**3 multiplications per step for n
 # states, the sequential one n**2: for more states or fewer steps it does not pay.

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import jax
 from jax import lax
 
-from neuromod.kernels import events, gated, outputs
+from neuromod.kernels import affine_cell, events, gated, outputs
 from neuromod.kernels.cell import Cell, draw
 from neuromod.kernels.events import Slots
 from neuromod.kernels.gated import GatedCell
@@ -26,6 +26,8 @@ class Work:
     ----------
     step
         The step or cell.
+    method
+        "sequential" or "associative".
     initial
         The carry that a reset returns to.
     generate
@@ -43,6 +45,7 @@ class Work:
     """
 
     step: Callable | Cell
+    method: str
     initial: Any
     generate: Callable | None
     key: Any
@@ -70,7 +73,8 @@ class Work:
             given = (slices.inputs, slices.noise)
             inputs, noise = replace_masked(given, slices.valid, self.safe)
             slices = slices._replace(inputs=inputs, noise=noise)
-        if self.generate is not None and isinstance(self.step, GatedCell):
+        at_once = self.method == "associative" or isinstance(self.step, GatedCell)
+        if self.generate is not None and at_once:
             slices = slices._replace(inputs=jax.vmap(self.generate)(slices.index))
         return slices
 
@@ -81,7 +85,9 @@ class Work:
         )
 
     def loop(self, carry: Any, slices: Slices) -> tuple[Any, Any]:
-        """Run the steps one after another."""
+        """Run the steps one after another, or all at once."""
+        if self.method == "associative":
+            return affine_cell.run(self.step, carry, self.initial, slices, self.reverse)
         if isinstance(self.step, GatedCell):
             hoist = self.projects_chunks(slices)
             return gated.run(
@@ -114,6 +120,8 @@ class Work:
 
     def where_projected(self, slices: Slices, size: int) -> str | None:
         """Tell where the inputs of chunks of ``size`` of these steps are projected."""
+        if self.method == "associative":
+            return "chunk"
         if not isinstance(self.step, GatedCell):
             return "step" if isinstance(self.step, Cell) else None
 

@@ -32,7 +32,7 @@ from neuromod.kernels.affine_methods import (
     clear,
     read_marks,
 )
-from neuromod.kernels.scan import Count, Flags
+from neuromod.kernels.loop import Count, Flags
 
 _STATIC = ("reverse", "method")
 

@@ -24,7 +24,7 @@ from neuromod.kernels.hmm_messages import (
     LogLikelihoods,
     Transition,
 )
-from neuromod.kernels.scan import Count, Flags
+from neuromod.kernels.loop import Count, Flags
 
 
 @jax.jit

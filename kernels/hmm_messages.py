@@ -31,7 +31,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from neuromod.kernels.scan import Count, Flags, scan
+from neuromod.kernels.loop import Count, Flags
+from neuromod.kernels.scan import scan
 
 # Up to here a sum of products beats a matrix product inside a loop on a CPU; with 64
 # states it takes five times longer.

@@ -32,7 +32,8 @@ from neuromod.kernels.hmm_messages import (
     LogLikelihoods,
     Transition,
 )
-from neuromod.kernels.scan import Count, Flags, scan
+from neuromod.kernels.loop import Count, Flags
+from neuromod.kernels.scan import scan
 
 
 class HMMViterbi(NamedTuple):

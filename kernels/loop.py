@@ -18,8 +18,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array
+from jaxtyping import Array, Bool, Int
+
+Flags = Bool[Array, " time"] | Bool[np.ndarray, " time"]
+Count = Int[Array, ""] | Int[np.ndarray, ""] | int | np.integer
 
 # Storing less than this costs nothing worth a second forward pass; with a hand-written
 # derivative, which stores little and in order, much more does not.

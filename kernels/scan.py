@@ -35,21 +35,18 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Int
 
-from neuromod.kernels import events, loop
+from neuromod.kernels import affine_cell, events, loop
 from neuromod.kernels import outputs as outputs_
+from neuromod.kernels.affine_cell import AffineCell
 from neuromod.kernels.cell import Cell, draw, is_key
 from neuromod.kernels.chunk import Work
 from neuromod.kernels.events import Events
 from neuromod.kernels.gated import GatedCell
-from neuromod.kernels.loop import Chunks, Slices
+from neuromod.kernels.loop import Chunks, Count, Flags, Slices
 from neuromod.kernels.outputs import Outputs
 
 Step = Callable[..., tuple[Any, Any]]
-Flags = Bool[Array, " time"] | Bool[np.ndarray, " time"]
-Count = Int[Array, ""] | Int[np.ndarray, ""] | int | np.integer
 Method = Literal["auto", "sequential", "associative"]
 
 
@@ -207,8 +204,10 @@ def scan(
         slices = slices._replace(
             index=first_step + jnp.arange(n_steps, dtype=jnp.int32)
         )
+    method = affine_cell.chosen(step, method, n_steps)
     work = Work(
         step=step,
+        method=method,
         initial=carry if initial is None else jax.tree.map(jnp.asarray, initial),
         generate=generate,
         key=key,
@@ -230,7 +229,7 @@ def scan(
         work, (carry, kept), slices, slots, chunks, reverse, progress
     )
     info = ScanInfo(
-        method="sequential",
+        method=method,
         n_chunks=chunks.n_chunks,
         chunk_size=chunks.size,
         recomputed=chunks.recomputed,
@@ -286,7 +285,7 @@ def _check_choices(method: str, project: str, step: Any) -> None:
         raise ValueError(
             f"method: got {method!r}, expected 'auto', 'sequential' or 'associative'."
         )
-    if method == "associative":
+    if method == "associative" and not isinstance(step, AffineCell):
         raise ValueError(
             f"method: got 'associative' for {step!r}, expected a cell that is affine "
             "in its carry (AffineCell). Use 'sequential'."
@@ -337,6 +336,8 @@ def _cut(
 ) -> Chunks:
     """Choose the chunks, several where that is asked for."""
     several = several or outputs_.is_reduced(work.asked)
+    if work.method == "associative":
+        return Chunks(n_steps, max(1, n_steps), False)
     if checkpoint is None:
         size, recomputed = loop.root(n_steps) if several else n_steps, False
     elif checkpoint == "auto":

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neuromod.kernels import GRU, Fold, scan
+from neuromod.kernels import GRU, AffineCell, Fold, LeakyIntegrator, scan
 
 N_STEPS = 23
 
@@ -147,3 +147,60 @@ def test_info_tells_how_it_was_run():
 def test_what_cannot_be_asked(options, message):
     with pytest.raises(ValueError, match=message):
         scan(cumulate, jnp.zeros(2), X, **options)
+
+
+class Turn(AffineCell):
+    """A dense affine cell for the tests: a rotation that the input speeds up."""
+
+    dense = True
+    angle: jax.Array
+
+    def initial(self, batch_shape=()):
+        return jnp.ones((*batch_shape, 2), self.angle.dtype)
+
+    def coefficients(self, projected):
+        angle = self.angle + projected[0]
+        cos, sin = jnp.cos(angle), jnp.sin(angle)
+        return jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])]), projected
+
+    def read(self, carry, projected):
+        return {"norm": jnp.sum(carry**2), "sum": carry + projected}
+
+
+def affine_cells():
+    key = jax.random.key(0)
+    decay = jax.random.uniform(key, (3,))
+    yield LeakyIntegrator(decay, jax.random.normal(key, (3, 2)))
+    yield Turn(jnp.asarray(0.3))
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_affine_cells_give_the_same_by_every_method(number, reverse):
+    cell = jax.tree.map(lambda x: x.astype(float), list(affine_cells())[number])
+    x = X.astype(float).at[3].set(jnp.nan)
+    marks = {
+        "mask": np.arange(N_STEPS) % 5 != 3,
+        "reset": np.isin(np.arange(N_STEPS), [4, 8, 13]),
+        "length": 20,
+        "initial": cell.initial() + 0.5,
+        "reverse": reverse,
+    }
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def everything(cell, method):
+        def loss(cell):
+            found = scan(cell, 2 * cell.initial() + 1, x, method=method, **marks)
+            leaves = jax.tree.leaves((found.outputs, found.carry))
+            return sum(jnp.sum(jnp.sin(leaf)) for leaf in leaves), found
+
+        return jax.value_and_grad(loss, has_aux=True)(cell)
+
+    (_, found), slope = everything(cell, "sequential")
+    (_, other), other_slope = everything(cell, "associative")
+    assert (found.info.method, other.info.method) == ("sequential", "associative")
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-10, atol=1e-12)
+    jax.tree.map(close, (found[:2], slope), (other[:2], other_slope))
+    thinned = scan(cell, cell.initial(), x[4:8], method="associative", outputs=2)
+    assert len(jax.tree.leaves(thinned.outputs)[0]) == 2
