@@ -1,16 +1,16 @@
-"""Time the hidden Markov kernels beside dynamax's.
+"""Time the kernels, beside their peers.
 
 ::
 
     python -m venv peer && peer/bin/pip install dynamax
-    python tests/benchmarks/kernels.py --peer-python peer/bin/python \
-        --out docs/benchmarks/kernels.json
+    python tests/benchmarks/kernels.py hmm --peer-python peer/bin/python \
+        --out docs/benchmarks/kernels_hmm.json
 
-Each library's own functions run on the same arrays, one thread each: ours as a user
-gets them and without the XLA option that importing neuromod sets, dynamax's with
-and without that option. The smoother is compared twice, because dynamax's public call
-always gives the posteriors of the transitions: ``smoother`` is its inside without them
-beside ours, which has the expected counts in any case.
+The parts are ``hmm`` (beside dynamax), ``cells`` (beside PyTorch) and ``chain`` (the
+gradient of a small model beside its own forward pass). Each library runs its own
+functions on the same work in a process of its own, in turn with the others: ours as a
+user gets them and without the XLA option that importing neuromod sets, a peer on JAX
+with and without it.
 """
 
 import argparse
@@ -18,179 +18,153 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 if __name__ == "__main__":  # the script's own folder would shadow the package `kernels`
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-import numpy as np
-
 from tests.benchmarks._measure import ONE_THREAD, Worker, machine, race, serve
 
-N_STATES = 5
-WORK = ("filter", "smoother", "smoother and transitions", "viterbi", "gradient")
 OPTION = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=65536"
+PEERS = {"hmm": "dynamax", "cells": "torch", "chain": None}
 
 
-def chain(n_bins: int, dtype: str) -> list[np.ndarray]:
-    """Draw a chain of persistent states with evidence that tells them apart."""
-    rng = np.random.default_rng(0)
-    transition = 0.95 * np.eye(N_STATES) + 0.05 / N_STATES
-    initial = np.full(N_STATES, 1 / N_STATES)
-    evidence = 2 * rng.normal(size=(n_bins, N_STATES)) - 50
-    return [x.astype(dtype) for x in (initial, transition, evidence)]
+def tasks(options: argparse.Namespace) -> list[tuple]:
+    """List what is timed."""
+    if options.part == "cells":
+        from tests.benchmarks import kernels_cells
+
+        chosen = kernels_cells.tasks()
+        return [t for t in chosen if not options.kinds or t[0] in options.kinds]
+    return _module(options.part).tasks(options.steps)
 
 
-def functions_of_neuromod() -> dict:
-    """Name our functions by the work they do."""
-    import jax
-
-    from neuromod import kernels
-
-    return {
-        "filter": kernels.hmm_filter,
-        "smoother": kernels.hmm_smoother,
-        "smoother and transitions": kernels.hmm_smoother,
-        "viterbi": kernels.hmm_viterbi,
-        "gradient": jax.grad(kernels.hmm_log_likelihood, (0, 1, 2)),
-    }
+def _module(part: str) -> Any:
+    if part == "hmm":
+        from tests.benchmarks import kernels_hmm as module
+    elif part == "chain":
+        from tests.benchmarks import kernels_chain as module
+    else:
+        from tests.benchmarks import kernels_cells as module
+    return module
 
 
-def functions_of_dynamax() -> dict:
-    """Name dynamax's functions by the work they do."""
-    import jax
-    from dynamax import hidden_markov_model as peer
+class Prepared(dict):
+    """The tasks of a worker, prepared when they are asked for."""
 
-    def log_likelihood(*chain):
-        return peer.hmm_filter(*chain).marginal_loglik
+    def __init__(self, prepare: Callable[..., Callable[[], object]]) -> None:
+        super().__init__()
+        self.prepare = prepare
 
-    def without_transitions(*chain):
-        return peer.hmm_smoother.__wrapped__(*chain, None, False)
-
-    return {
-        "filter": peer.hmm_filter,
-        "smoother": without_transitions,
-        "smoother and transitions": peer.hmm_smoother,
-        "viterbi": peer.hmm_posterior_mode,
-        "gradient": jax.grad(log_likelihood, (0, 1, 2)),
-    }
+    def __missing__(self, task: tuple) -> Callable[[], object]:
+        self[task] = self.prepare(*task)
+        return self[task]
 
 
-LIBRARIES = {"neuromod": functions_of_neuromod, "dynamax": functions_of_dynamax}
-
-
-def serve_library(library: str, bins: list[int]) -> None:
+def serve_library(library: str, options: argparse.Namespace) -> None:
     """Be the worker of one library."""
-    functions = LIBRARIES[library]()
-    import jax
-
-    def task(work: str, dtype: str, n_bins: int):
-        function = jax.jit(functions[work])
-        with jax.enable_x64(dtype == "float64"):
-            arrays = jax.device_put(chain(n_bins, dtype))
-
-        def call():
-            with jax.enable_x64(dtype == "float64"):
-                jax.block_until_ready(function(*arrays))
-
-        return call
-
+    module = _module(options.part)
+    arguments = (options.threads,) if library == "torch" else ()
+    prepare = getattr(module, f"of_{library}")(*arguments)
+    names = (library, "jax", "jaxlib")
     facts = {
-        "versions": {n: sys.modules[n].__version__ for n in (library, "jax", "jaxlib")},
+        "versions": {n: sys.modules[n].__version__ for n in names if n in sys.modules},
         "python": platform.python_version(),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "threads": options.threads,
     }
-    serve({name: task(*name) for name in tasks(bins)}, facts)
+    serve(Prepared(prepare), facts)
 
 
-def tasks(bins: list[int]) -> list[tuple[str, str, int]]:
-    """List what is timed."""
-    return [(w, d, b) for w in WORK for d in ("float32", "float64") for b in bins]
-
-
-def start_workers(peer_python: Path | None, bins: list[int]) -> dict[str, Worker]:
+def start_workers(options: argparse.Namespace) -> dict[str, Worker]:
     """Start one process for each contender."""
+    peer, flags = PEERS[options.part], ONE_THREAD if options.threads == 1 else ""
 
     def start(python, library, environment):
-        arguments = ["--serve", library, "--bins", *map(str, bins)]
-        return Worker([python, __file__, *arguments], environment)
+        arguments = [options.part, "--serve", library, "--threads", options.threads]
+        command = [python, __file__, *map(str, arguments)]
+        threads = {"OMP_NUM_THREADS": str(options.threads)}
+        return Worker(command, environment | threads)
 
-    without = {"XLA_FLAGS": ONE_THREAD, "NEUROMOD_NO_XLA_OPTION": "1"}
-    workers = {
-        "neuromod": start(sys.executable, "neuromod", {"XLA_FLAGS": ONE_THREAD}),
-        "neuromod without option": start(sys.executable, "neuromod", without),
-    }
-    if peer_python is not None:
-        option = {"XLA_FLAGS": f"{OPTION} {ONE_THREAD}"}
-        workers["dynamax with option"] = start(peer_python, "dynamax", option)
-        workers["dynamax"] = start(peer_python, "dynamax", without)
+    without = {"XLA_FLAGS": flags, "NEUROMOD_NO_XLA_OPTION": "1"}
+    workers = {"neuromod": start(sys.executable, "neuromod", {"XLA_FLAGS": flags})}
+    if options.part != "cells":  # too large to be folded, with the option or without
+        workers["neuromod without option"] = start(sys.executable, "neuromod", without)
+    if options.peer_python is not None and peer is not None:
+        workers[peer] = start(options.peer_python, peer, without)
+        if peer == "dynamax":
+            option = {"XLA_FLAGS": f"{OPTION} {flags}"}
+            workers["dynamax with option"] = start(options.peer_python, peer, option)
     return workers
 
 
 def rows(table: dict, workers: list[str]) -> list[dict]:
-    """Give times per bin, and how many times longer each takes than neuromod."""
+    """Give the times of one call, and how many times longer each takes than ours."""
 
-    def nanoseconds(times, kind, n_bins):
-        return {w: round(1e9 * times[w][kind] / n_bins, 1) for w in workers}
+    def of(times, kind):
+        return {w: float(f"{times[w][kind]:.4g}") for w in workers}
 
     return [
         {
-            "work": work,
-            "dtype": dtype,
-            "n_bins": n_bins,
-            "cpu_ns_per_bin": nanoseconds(times, "cpu", n_bins),
-            "least_cpu_ns_per_bin": nanoseconds(times, "least cpu", n_bins),
-            "wall_ns_per_bin": nanoseconds(times, "wall", n_bins),
-            "compile_s": {w: round(times[w]["compile"], 2) for w in workers},
-            "ratio_to_neuromod": {
+            "task": list(task),
+            "cpu_s": of(times, "cpu"),
+            "least_cpu_s": of(times, "least cpu"),
+            "wall_s": of(times, "wall"),
+            "compile_s": of(times, "compile"),
+            "times_neuromod": {
                 w: round(times[w]["cpu"] / times["neuromod"]["cpu"], 2) for w in workers
             },
         }
-        for (work, dtype, n_bins), times in table.items()
+        for task, times in table.items()
     ]
 
 
 def show(found: list[dict], workers: list[str]) -> None:
     """Print the table."""
-    print("CPU ns per bin (times neuromod's; least ns per bin)")
-    print(" | ".join([f"{'':42}", *(f"{w:>24}" for w in workers)]))
+    print("CPU ms per call (times neuromod's)")
+    print(" | ".join([f"{'':44}", *(f"{w:>24}" for w in workers)]))
     for row in found:
-        name = f"{row['work']}, {row['dtype']}, {row['n_bins']} bins"
+        name = ", ".join(map(str, row["task"]))
         cells = (
-            f"{row['cpu_ns_per_bin'][w]:8.1f} ({row['ratio_to_neuromod'][w]:5.2f}; "
-            f"{row['least_cpu_ns_per_bin'][w]:6.1f})"
+            f"{1e3 * row['cpu_s'][w]:10.3f} ({row['times_neuromod'][w]:5.2f})"
             for w in workers
         )
-        print(" | ".join([f"{name:42}", *(f"{cell:>24}" for cell in cells)]))
+        print(" | ".join([f"{name:44}", *(f"{cell:>24}" for cell in cells)]))
 
 
 def main() -> None:
     """Run the race and write its figures."""
-    parser = argparse.ArgumentParser(description="Time our kernels beside dynamax's.")
-    parser.add_argument("--peer-python", type=Path, help="a Python that has dynamax")
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=PEERS)
+    parser.add_argument("--peer-python", type=Path, help="a Python that has the peer")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
-    parser.add_argument("--bins", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--steps", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--kinds", nargs="+", help="cells: of RNN, GRU, LSTM")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--serve", choices=LIBRARIES, help=argparse.SUPPRESS)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        return serve_library(options.serve, options.bins)
-    workers = start_workers(options.peer_python, options.bins)
-    table = race(workers, tasks(options.bins), options.rounds)
+        return serve_library(options.serve, options)
+    peer = PEERS[options.part]
+    workers = start_workers(options)
+    table = race(workers, tasks(options), options.rounds)
     for worker in workers.values():
         worker.close()
     found = rows(table, list(workers))
     report = {
         "machine": machine(),
         "workers": {name: worker.facts for name, worker in workers.items()},
-        "missing": [] if options.peer_python else ["dynamax"],
-        "n_states": N_STATES,
+        "missing": [] if peer is None or peer in workers else [peer],
         "rounds": options.rounds,
         "rows": found,
     }
     show(found, list(workers))
-    for name, worker in workers.items():
-        print(f"{name}: {worker.facts}")
+    if options.part == "cells" and peer in workers:
+        report["summary"] = _module("cells").summary(found, "neuromod", peer)
+        print(json.dumps(report["summary"], indent=1))
     for name in report["missing"]:
         print(f"{name}: MISSING, not measured (give --peer-python)")
     if options.out:

@@ -1,14 +1,12 @@
-"""Time the recurrent cells beside PyTorch's.
+"""The recurrent cells beside PyTorch's.
 
-Both run the same work on the same shapes: a sequence (time, batch, input) through one
-layer, forward, and forward and backward of the sum of the squared outputs with respect
-to all parameters. PyTorch's are its own modules (``torch.nn.RNN``, ``GRU``, ``LSTM``),
-each library in a process of its own.
+Both run one layer over a sequence (time, batch, input): forward, and forward and
+backward of the sum of the squared outputs with respect to all parameters. PyTorch's are
+its own modules (``torch.nn.RNN``, ``GRU``, ``LSTM``).
 """
 
-import os
-import platform
 from collections.abc import Callable
+from math import exp, log
 
 KINDS = ("RNN", "GRU", "LSTM")
 PASSES = ("forward", "forward and backward")
@@ -31,8 +29,8 @@ def tasks() -> list[tuple]:
     ]
 
 
-def of_neuromod(n_threads: int) -> tuple[Callable[..., Callable[[], object]], dict]:
-    """Return a function that prepares a task, and facts."""
+def of_neuromod() -> Callable[..., Callable[[], object]]:
+    """Return a function that prepares a task with our cells."""
     import jax
     import jax.numpy as jnp
 
@@ -40,29 +38,25 @@ def of_neuromod(n_threads: int) -> tuple[Callable[..., Callable[[], object]], di
 
     cells = {"RNN": kernels.LeakyRNN, "GRU": kernels.GRU, "LSTM": kernels.LSTM}
 
-    def loss(cell, inputs):
-        outputs = kernels.scan(cell, cell.initial(inputs.shape[1:2]), inputs).outputs
-        return jnp.sum(outputs**2)
-
     def forward(cell, inputs):
         return kernels.scan(cell, cell.initial(inputs.shape[1:2]), inputs).outputs
 
-    functions = {
-        "forward": jax.jit(forward),
-        "forward and backward": jax.jit(jax.value_and_grad(loss)),
-    }
+    def loss(cell, inputs):
+        return jnp.sum(forward(cell, inputs) ** 2)
+
+    functions = dict(zip(PASSES, (forward, jax.value_and_grad(loss)), strict=True))
 
     def prepare(kind, n_hidden, batch, n_steps, what):
-        key = jax.random.key(0)
+        key, function = jax.random.key(0), jax.jit(functions[what])
         cell = cells[kind].random(key, N_INPUTS, n_hidden)
         inputs = jax.random.normal(key, (n_steps, batch, N_INPUTS))
-        return lambda: jax.block_until_ready(functions[what](cell, inputs))
+        return lambda: jax.block_until_ready(function(cell, inputs))
 
-    return prepare, {"jax": jax.__version__, "XLA_FLAGS": os.environ["XLA_FLAGS"]}
+    return prepare
 
 
-def of_torch(n_threads: int) -> tuple[Callable[..., Callable[[], object]], dict]:
-    """Return a function that prepares a task, and facts."""
+def of_torch(n_threads: int) -> Callable[..., Callable[[], object]]:
+    """Return a function that prepares a task with PyTorch's modules."""
     import torch
 
     torch.set_num_threads(n_threads)
@@ -82,5 +76,23 @@ def of_torch(n_threads: int) -> tuple[Callable[..., Callable[[], object]], dict]
 
         return forward if what == "forward" else both
 
-    facts = {"torch": torch.__version__, "threads": torch.get_num_threads()}
-    return prepare, facts | {"python": platform.python_version()}
+    return prepare
+
+
+def summary(rows: list[dict], ours: str, peer: str) -> dict[str, dict[str, float]]:
+    """Give, for each kind and pass, how many times longer the peer takes than ours."""
+    found = {}
+    for kind in KINDS:
+        for what in PASSES:
+            ratios = [
+                row["cpu_s"][peer] / row["cpu_s"][ours]
+                for row in rows
+                if (row["task"][0], row["task"][-1]) == (kind, what)
+            ]
+            mean = exp(sum(map(log, ratios)) / len(ratios))
+            least = round(min(ratios), 2)
+            found[f"{kind}, {what}"] = {
+                "geometric mean": round(mean, 2),
+                "least": least,
+            }
+    return found
