@@ -53,7 +53,7 @@ def is_key(noise: Any) -> bool:
     )
 
 
-def draw(step: Callable, key: Array, index: Array, carry: Any) -> Any:
+def draw(step: Callable, key: Array, index: Any, carry: Any) -> Any:
     """Draw the noise of step ``index``; from keys (lane, ...) for each lane by itself.
 
     A cell draws numbers; a function gets the key of the step.

@@ -44,7 +44,7 @@ class Work:
         Where a cell projects its inputs.
     """
 
-    step: Callable | Cell
+    step: Any
     method: str
     initial: Any
     generate: Callable | None

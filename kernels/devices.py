@@ -21,7 +21,7 @@ def over_devices(
     *,
     in_axes: int | Sequence[int | None],
     out_axes: Any = 0,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> Callable:
     """Let every device run a function on its part of the batch.
 

@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Int
 
-from neuromod.kernels.loop import Chunks
+from neuromod.kernels.loop import Chunks, Count
 
 
 class Events(NamedTuple):
@@ -52,9 +53,9 @@ class Slots(NamedTuple):
     value: Any
 
 
-def sort_into_chunks(events: Events, first_step: int, chunks: Chunks) -> Slots:
+def sort_into_chunks(events: Events, first_step: Count, chunks: Chunks) -> Slots:
     """Sort the events of these steps by the chunk they fall in; leave out others."""
-    step = _concrete(events.step) - first_step
+    step = _concrete(events.step) - _concrete(first_step)
     value = jax.tree.map(jnp.asarray, events.value)
     inside = np.flatnonzero((step >= 0) & (step < chunks.n_steps))
     chunk, within = np.divmod(step[inside], chunks.size)
@@ -92,9 +93,10 @@ def no_input(events: Events) -> Any:
 
 
 def _concrete(step: Any) -> np.ndarray:
-    if isinstance(step, jax.core.Tracer):
+    if isinstance(step, Tracer):
         raise ValueError(
-            "events: got steps that are traced, expected a NumPy array: the layout of "
-            "the loop depends on them. Do not pass them through jax.jit or jax.vmap."
+            "events: got steps that are traced, expected NumPy: the layout of the loop "
+            "depends on them and on first_step. Do not pass them through jax.jit or "
+            "jax.vmap."
         )
     return np.asarray(step)

@@ -23,6 +23,7 @@ derivatives work too.
 """
 
 import abc
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -44,9 +45,9 @@ class Weights(NamedTuple):
     what `matvec` takes, or whatever else the cell's own methods take.
     """
 
-    inputs: Array | None
+    inputs: Any
     recurrent: Any
-    bias: Array | None
+    bias: Any
 
 
 class Kept(NamedTuple):
@@ -142,7 +143,7 @@ class GatedCell(Cell):
             linear(tangent.bias, lambda bias: jnp.broadcast_to(bias, shape)),
         )
         found = [term for term in terms if term is not None]
-        return sum(found[1:], found[0]) if found else None
+        return functools.reduce(jnp.add, found) if found else None
 
     def gates_like(self, inputs: Array) -> jax.ShapeDtypeStruct:
         """Return the shape of the gates that go with these inputs."""
@@ -187,7 +188,9 @@ def scaled(coefficient: Any, values: Any) -> Array | None:
 def total(like: Array | jax.ShapeDtypeStruct, *terms: Any) -> Array:
     """Sum what is not None; zeros in the shape of ``like`` if all is."""
     found = [term for term in terms if term is not None]
-    return sum(found[1:], found[0]) if found else jnp.zeros(like.shape, like.dtype)
+    if not found:
+        return jnp.zeros(like.shape, like.dtype)
+    return functools.reduce(jnp.add, found)
 
 
 def run(

@@ -171,7 +171,7 @@ def split(gates: Array, *n_parts: int) -> list[Array]:
     """Cut the last axis into parts that are so many gates wide."""
     width = gates.shape[-1] // sum(n_parts)
     sizes = [n * width for n in n_parts]
-    return lax.split(gates, sizes, axis=gates.ndim - 1)
+    return list(lax.split(gates, sizes, axis=gates.ndim - 1))
 
 
 class GRUSlopes(NamedTuple):

@@ -44,9 +44,9 @@ class Slices(NamedTuple):
 
     inputs: Any = None
     noise: Any = None
-    index: Array | None = None
-    valid: Array | None = None
-    restart: Array | None = None
+    index: Any = None
+    valid: Any = None
+    restart: Any = None
 
 
 class Chunks(NamedTuple):

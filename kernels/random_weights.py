@@ -4,7 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
 
 def random_weights(
@@ -13,7 +13,7 @@ def random_weights(
     n_inputs: int,
     n_hidden: int,
     n_heads: int | None,
-) -> tuple[Float[Array, "..."], ...]:
+) -> tuple[Array, Array, Array]:
     """Draw input and recurrent weights between +- 1 / sqrt(n_hidden); biases are 0.
 
     With heads, the bound is that of the units of one head.

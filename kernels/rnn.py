@@ -102,8 +102,8 @@ class LeakyRNN(OneGateCell):
         **fields: Any,
     ) -> "LeakyRNN":
         """Draw weights uniformly between +- 1 / sqrt(n_hidden); the bias is 0."""
-        weights = random_weights(key, 1, n_inputs, n_hidden, n_heads)
-        return cls(*(weight[0] for weight in weights), **fields)
+        w, r, b = random_weights(key, 1, n_inputs, n_hidden, n_heads)
+        return cls(w[0], r[0], b[0], **fields)
 
     def initial(self, batch_shape: tuple[int, ...] = ()) -> Array:
         """Return zeros (..., hidden)."""
@@ -212,8 +212,8 @@ class MTRNN(OneGateCell):
         n_heads: int | None = None,
     ) -> "MTRNN":
         """Draw weights uniformly between +- 1 / sqrt(n_hidden); the bias is 0."""
-        weights = random_weights(key, 1, n_inputs, n_hidden, n_heads)
-        return cls(*(weight[0] for weight in weights), time_constant)
+        w, r, b = random_weights(key, 1, n_inputs, n_hidden, n_heads)
+        return cls(w[0], r[0], b[0], time_constant)
 
     def initial(self, batch_shape: tuple[int, ...] = ()) -> MTRNNState:
         """Return potentials and activities of zero."""

@@ -204,10 +204,10 @@ def scan(
         slices = slices._replace(
             index=first_step + jnp.arange(n_steps, dtype=jnp.int32)
         )
-    method = affine_cell.chosen(step, method, n_steps)
+    chosen = affine_cell.chosen(step, method, n_steps)
     work = Work(
         step=step,
-        method=method,
+        method=chosen,
         initial=carry if initial is None else jax.tree.map(jnp.asarray, initial),
         generate=generate,
         key=key,
@@ -229,7 +229,7 @@ def scan(
         work, (carry, kept), slices, slots, chunks, reverse, progress
     )
     info = ScanInfo(
-        method=method,
+        method=chosen,
         n_chunks=chunks.n_chunks,
         chunk_size=chunks.size,
         recomputed=chunks.recomputed,

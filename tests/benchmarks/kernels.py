@@ -136,7 +136,7 @@ def show(found: list[dict], workers: list[str]) -> None:
 
 def main() -> None:
     """Run the race and write its figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("part", choices=PEERS)
     parser.add_argument("--peer-python", type=Path, help="a Python that has the peer")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
