@@ -18,13 +18,13 @@ import numpy as np
 from neuromod import kernels
 from tests.parity._format import Fixture, Report, run
 from tests.parity._kernels_cells import check_leaky, check_torch_cells
+from tests.parity._kernels_kalman import check_kalman
 from tests.parity._kernels_linear import check_linear_scan
 
 TOLERANCE = 1e-10
 UNBUILT = (
     "delta_rule",
     "diag_ssm",
-    "kalman",
     "mesa",
     "newton_rnn",
 )
@@ -43,6 +43,8 @@ def check(fixture: Fixture, report: Report) -> None:
         check_leaky(fixture, report)
     elif {"y_fwd", "y_rev"} & names or stem.startswith("linear_scan"):
         check_linear_scan(fixture, report)
+    elif {"F", "Q", "H", "R"} <= names or stem.startswith("kalman"):
+        check_kalman(fixture, report)
     elif stem.startswith(UNBUILT):
         fixture.asked.update(fixture.arrays)
         with report.case(fixture.name, "file") as case:

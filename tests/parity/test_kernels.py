@@ -184,3 +184,33 @@ def test_the_exit_status_of_a_good_folder(arrays, tmp_path):
 def test_the_script_needs_a_folder():
     with pytest.raises(SystemExit, match=r"usage: python .* FOLDER"):
         run(check, [])
+
+
+@pytest.mark.parametrize(
+    ("stem", "function"),
+    [
+        ("leaky_noisy_rnn", "scan"),
+        ("linear_scan", "affine_scan"),
+        ("kalman", "kalman_smoother"),
+    ],
+)
+def test_other_kinds_are_checked_and_their_faults_seen(
+    stem, function, checked, monkeypatch
+):
+    """Under another name; not with an array less, nor with a wrong function."""
+    with np.load(shared(f"reference/kernels/{stem}.npz")) as stored:
+        arrays = dict(stored)
+    assert not checked(arrays, "another_name.npz").failed
+    name = next(n for n in arrays if n.endswith(("/y", "/y_fwd", "/smoothed_mean")))
+    less = {n: a for n, a in arrays.items() if n != name}
+    if "/y_" not in name:  # one of several results, none of which must be there
+        assert checked(less, "another_name.npz").failed
+    right = getattr(kernels, function)
+
+    def wrong(*args, **options):
+        found = right(*args, **options)
+        leaf = 1 if function == "scan" else 0 if function == "affine_scan" else 4
+        return found._replace(**{found._fields[leaf]: found[leaf] * (1 + 1e-6)})
+
+    monkeypatch.setattr(kernels, function, wrong)
+    assert checked(arrays, "another_name.npz").failed
