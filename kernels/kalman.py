@@ -55,12 +55,11 @@ from neuromod.kernels.kalman_model import (
     KalmanModel,
     Observations,
     Observed,
-    after_the_end,
+    are_last,
     at_bin,
     blank,
     leads_on,
     read,
-    split,
 )
 from neuromod.kernels.scan import Count, Flags
 
@@ -151,8 +150,7 @@ def kalman_step(
     """
     flags = None if observed is None else jnp.asarray(observed)[None]
     chain = read(model, observation[None], flags, None, None)
-    constant, cuts = split(chain)
-    own = at_bin(constant, jax.tree.map(lambda x: x[0], cuts))
+    own = at_bin(chain.constant, jax.tree.map(lambda x: x[0], chain.cuts))
     updated = messages.update(predicted, own)
     following = messages.predict(updated.filtered, own)
     return KalmanStep(updated.filtered, following, updated.log_normaliser)
@@ -216,9 +214,10 @@ def kalman_filter(
     chain = read(model, observations, observed, reset, length)
     start = predicted
     if start is not None and reset is not None:
-        initial = Gaussian(chain.model.initial_mean, chain.model.initial_covariance)
         again = jnp.asarray(reset)[0]
-        start = jax.tree.map(lambda x, y: jnp.where(again, x, y), initial, predicted)
+        start = jax.tree.map(
+            lambda x, y: jnp.where(again, x, y), chain.initial, predicted
+        )
     method = messages.choose(method, len(observations))
     following, updates = messages.run_forward(chain, method, start)
     known = leads_on(model, len(observations))
@@ -263,30 +262,31 @@ def kalman_smoother(
     chain = read(model, observations, observed, reset, length)
     method = messages.choose(method, len(observations))
     _, updates = messages.run_forward(chain, method)
-    constant, cuts = split(chain)
 
     def part(cut, filtered, last):
-        return messages.condition(filtered, at_bin(constant, cut), last)
+        return messages.condition(filtered, at_bin(chain.constant, cut), last)
 
     def output(part, after, now, *_):
         cross = product(after.covariance, part.matrix.T) if cross_covariances else None
         return now, cross
 
-    inputs = (cuts, updates.filtered, after_the_end(chain))
+    inputs = (chain.cuts, updates.filtered, are_last(chain.cuts))
     _, (smoothed, cross) = messages.run_backward(part, output, inputs, method)
     return KalmanSmoother(
         *_common(chain, updates),
-        smoothed_means=blank(smoothed.mean, chain.valid),
-        smoothed_covariances=blank(smoothed.covariance, chain.valid),
+        smoothed_means=blank(smoothed.mean, chain.cuts.valid),
+        smoothed_covariances=blank(smoothed.covariance, chain.cuts.valid),
         cross_covariances=None if cross is None else cross[:-1],
     )
 
 
-def _common(chain: Chain, updates: messages.Update) -> tuple[Array, ...]:
+def _common(
+    chain: Chain, updates: messages.Update
+) -> tuple[Array, Array, Array, Array]:
     """Return what all results begin with."""
     return (
         sum_pairwise(updates.log_normaliser),
         updates.log_normaliser,
-        blank(updates.filtered.mean, chain.valid),
-        blank(updates.filtered.covariance, chain.valid),
+        blank(updates.filtered.mean, chain.cuts.valid),
+        blank(updates.filtered.covariance, chain.cuts.valid),
     )

@@ -42,6 +42,19 @@ def _multiply(left: Array, right: Array) -> Array:
     return jnp.sum(left[:, :, None] * right[None, :, :], axis=1)
 
 
+def residual_covariance(
+    remain: Array, covariance: Array, gain: Array, noise: Array
+) -> Array:
+    """Return (1 - K H) P (1 - K H)' + K R K', what an observation leaves uncertain.
+
+    The sum rounds in proportion to P, and where it is far smaller could lose its sign:
+    that much is added.
+    """
+    rounding = len(covariance) * jnp.finfo(covariance.dtype).eps
+    lost = jnp.diag(rounding * jnp.diagonal(covariance))
+    return congruence(remain, covariance) + congruence(gain, noise) + lost
+
+
 def congruence(matrix: Array, covariance: Array) -> Array:
     """Return A C A', symmetric to the last digit."""
     return symmetric(product(matrix, covariance, matrix.T))

@@ -49,7 +49,6 @@ from neuromod.kernels.kalman_model import (
     Observed,
     at_bin,
     read,
-    split,
 )
 from neuromod.kernels.scan import Count, Flags
 
@@ -106,20 +105,17 @@ def _differentiate(method: str, primals: tuple[Chain], tangents: tuple[Chain]):
     (chain,), (tangent,) = primals, tangents
     _, updates = messages.run_forward(chain, method)
     first, constant, cuts = _run_scores(chain, updates, method)
-    tangent_constant, tangent_cuts = split(tangent)
-    pairs = (
-        (constant, tangent_constant),
-        (cuts, (tangent_cuts.model, tangent_cuts.residuals)),
-        (first.mean, tangent.model.initial_mean),
-        (_of_covariance(first), tangent.model.initial_covariance),
+    change = (
+        _contract(constant, tangent.constant)
+        + _contract(cuts, (tangent.cuts.model, tangent.cuts.residuals))
+        + _contract((first.mean, _of_covariance(first)), tuple(tangent.initial))
     )
-    change = sum(map(_contract, *zip(*pairs, strict=True)))
     return sum_pairwise(updates.log_normaliser), change
 
 
 def _contract(slopes, changes) -> Array:
     products = jax.tree.map(lambda x, y: jnp.sum(x * y), slopes, changes)
-    return sum(jax.tree.leaves(products))
+    return jnp.sum(jnp.stack(jax.tree.leaves(products)))
 
 
 def _of_covariance(score: Gaussian) -> Array:
@@ -132,15 +128,14 @@ def _outer(left: Array, right: Array) -> Array:
 
 
 def _run_scores(chain: Chain, updates: Update, method: str):
-    """Return the score of the first bin, and the derivatives with respect to the rest.
+    """Return the score of the first bin, and the derivatives along the chain.
 
-    Of the latter come two, as in `split`: by what is constant, summed, and by what is
-    cut.
+    The latter are with respect to what is constant, summed over time, and to what
+    changes: the parts of the model and the residuals.
     """
-    constant, cuts = split(chain)
 
     def part(cut, updated):
-        own = at_bin(constant, cut)
+        own = at_bin(chain.constant, cut)
         H, F = own.observation, own.transition
         remain = identity_like(F) - product(updated.gain, H)
         weighted = product(H.T, updated.precision)
@@ -151,19 +146,19 @@ def _run_scores(chain: Chain, updates: Update, method: str):
     def output(_, after, now, cut, updated):
         def parts(constant, model, residuals):
             own = cut._replace(model=model, residuals=residuals)
-            return tuple(at_bin(constant, own)[:-1])
+            return at_bin(constant, own)._replace(seen=None)
 
-        own, pull = jax.vjp(parts, constant, cut.model, cut.residuals)
-        return pull(_slopes(Bin(*own, cut.seen), updated, after))
+        own, pull = jax.vjp(parts, chain.constant, cut.model, cut.residuals)
+        return pull(_slopes(own, updated, after))
 
-    inputs = (cuts, updates)
+    inputs = (chain.cuts, updates)
     first, slopes = messages.run_backward(part, output, inputs, method)
     return first, jax.tree.map(_sum_over_time, slopes[0]), slopes[1:]
 
 
-def _slopes(own: Bin, updated: Update, after: Gaussian) -> tuple[Array, ...]:
-    """Return the derivative with respect to what holds in one bin, as `Bin` has it."""
-    F, H, gain = own.transition, own.observation, updated.gain
+def _slopes(own: Bin, updated: Update, after: Gaussian) -> Bin:
+    """Return the derivative with respect to what holds in one bin."""
+    F, gain = own.transition, updated.gain
     mean, covariance = updated.filtered
     score, information = after
     g = product(F.T, score)
@@ -172,13 +167,14 @@ def _slopes(own: Bin, updated: Update, after: Gaussian) -> tuple[Array, ...]:
     through = product(F, covariance)
     blind = gain.T - product(gain.T, F.T, information, through)
     spread = updated.precision + congruence(product(F, gain).T, information)
-    return (
+    return Bin(
         _outer(score, smoothed) - product(information, through),
         score,
         _of_covariance(after),
         _outer(error, smoothed) - blind,
         _of_covariance(Gaussian(error, spread)),
         -error,
+        None,
     )
 
 

@@ -13,10 +13,12 @@ every bin by itself. `run_backward` runs them: for the smoother and for posterio
 with the conditionals of `condition`, for the derivative of log p(y) with the
 sensitivities of `neuromod.kernels.kalman_likelihood`.
 
-Both passes come in two forms. ``sequential`` walks from bin to bin. ``associative``
-joins neighbours, then pairs of neighbours and so on, with ~ log2(time) steps that use
-as many processors as there are bins (Särkkä & García-Fernández, IEEE Trans. Autom.
-Control 2021, arXiv:1905.13002). It does more arithmetic, and pays on a GPU.
+Both passes come in two forms. "sequential" walks from bin to bin. "associative" joins
+stretches of bins, which gives the same in whatever grouping (Särkkä & García-Fernández,
+IEEE Trans. Autom. Control 2021, arXiv:1905.13002): every bin with the one before, then
+with the two, four, eight before those, so that after log2(time) joins it knows all of
+them (Hillis & Steele, Commun. ACM 1986, doi:10.1145/7902.7903). All bins join at once,
+which pays where there are as many processors; on a CPU it costs a hundredfold.
 """
 
 from collections.abc import Callable
@@ -31,10 +33,11 @@ from neuromod.kernels.kalman_algebra import (
     congruence,
     identity_like,
     product,
+    residual_covariance,
     solve,
     symmetric,
 )
-from neuromod.kernels.kalman_model import Bin, Chain, Gaussian, at_bin, split
+from neuromod.kernels.kalman_model import Bin, Chain, Gaussian, at_bin
 
 Method = Literal["auto", "sequential", "associative"]
 
@@ -43,7 +46,7 @@ LONG = 10_000
 
 
 class Update(NamedTuple):
-    """One bin of the forward pass, with S^-1, the gain K and y - c - H predicted mean."""
+    """One bin of the forward pass; ``precision`` is S^-1, ``innovation`` v."""
 
     predicted: Gaussian
     filtered: Gaussian
@@ -58,7 +61,7 @@ class Recursion(NamedTuple):
 
     matrix: Array
     offset: Array
-    covariance: Array | None
+    covariance: Any
 
     @property
     def state(self) -> Gaussian:
@@ -66,7 +69,7 @@ class Recursion(NamedTuple):
         return Gaussian(self.offset, self.covariance)
 
 
-def choose(method: str, n_bins: int) -> str:
+def choose(method: Method, n_bins: int) -> Method:
     """Return "sequential" or "associative"."""
     if method not in ("auto", "sequential", "associative"):
         raise ValueError(
@@ -90,7 +93,7 @@ def update(predicted: Gaussian, own: Bin) -> Update:
     remain = identity_like(covariance) - product(gain, H)
     filtered = Gaussian(
         mean + product(gain, innovation),
-        congruence(remain, covariance) + congruence(gain, R),
+        residual_covariance(remain, covariance, gain, R),
     )
     distance = jnp.sum(innovation * product(precision, innovation))
     n_seen = len(R) if own.seen is None else jnp.sum(own.seen, dtype=mean.dtype)
@@ -111,19 +114,16 @@ def run_forward(
     chain: Chain, method: str, start: Gaussian | None = None
 ) -> tuple[Gaussian, Update]:
     """Return the prediction after the last bin, and the forward pass."""
-    if start is None:
-        start = Gaussian(chain.model.initial_mean, chain.model.initial_covariance)
+    start = chain.initial if start is None else start
     if method == "associative":
         return _join_forward(chain, start)
 
-    constant, cuts = split(chain)
-
     def step(predicted, cut):
-        own = at_bin(constant, cut)
+        own = at_bin(chain.constant, cut)
         updated = update(predicted, own)
         return predict(updated.filtered, own), updated
 
-    return lax.scan(step, start, cuts)
+    return lax.scan(step, start, chain.cuts)
 
 
 def condition(filtered: Gaussian, own: Bin, last: Array) -> Recursion:
@@ -139,7 +139,7 @@ def condition(filtered: Gaussian, own: Bin, last: Array) -> Recursion:
     return Recursion(
         gain,
         filtered.mean - product(gain, mean),
-        congruence(remain, filtered.covariance) + congruence(gain, Q),
+        residual_covariance(remain, filtered.covariance, gain, Q),
     )
 
 
@@ -165,7 +165,7 @@ def run_backward(part: Callable, output: Callable, inputs: Any, method: str):
 
 def _join_backward(part: Callable, output: Callable, inputs: Any):
     parts = jax.vmap(part)(*inputs)
-    now = lax.associative_scan(jax.vmap(_follow), parts, reverse=True).state
+    now = _flip(_join_all(_follow, _flip(parts))).state
     after = jax.tree.map(lambda x: jnp.concatenate([x[1:], jnp.zeros_like(x[:1])]), now)
     outputs = jax.vmap(output)(parts, after, now, *inputs)
     return jax.tree.map(lambda x: x[0], now), outputs
@@ -184,6 +184,32 @@ def _follow(later: Recursion, earlier: Recursion) -> Recursion:
     )
 
 
+def _flip(arrays: Any) -> Any:
+    return jax.tree.map(lambda x: jnp.flip(x, axis=0), arrays)
+
+
+def _join_all(join: Callable, elements: Any) -> Any:
+    """Join each element with all before it.
+
+    `jax.lax.associative_scan` joins fewer pairs, but writes every round of them out
+    again: compiling it takes ten times longer.
+    """
+    n = len(jax.tree.leaves(elements)[0])
+
+    def double(k, joined):
+        reach = 1 << k
+        before = jax.tree.map(lambda x: jnp.roll(x, reach, axis=0), joined)
+        longer = jax.vmap(join)(before, joined)
+        alone = jnp.arange(n) < reach
+        return jax.vmap(_select)(alone, joined, longer)
+
+    return lax.fori_loop(0, (n - 1).bit_length(), double, elements)
+
+
+def _select(condition: Array, chosen: Any, other: Any) -> Any:
+    return jax.tree.map(lambda x, y: jnp.where(condition, x, y), chosen, other)
+
+
 class Element(NamedTuple):
     """What a stretch of bins tells: p(z_end | z_before, y) and p(y | z_before).
 
@@ -199,11 +225,12 @@ class Element(NamedTuple):
 
 
 def _join_forward(chain: Chain, start: Gaussian) -> tuple[Gaussian, Update]:
-    bins = jax.vmap(at_bin, (None, 0))(*split(chain))
+    bins = jax.vmap(at_bin, (None, 0))(*chain)
     # Nothing leads into the first bin: whatever was before, it starts anew.
     beginning = (jnp.zeros_like(bins.transition[0]), *start)
-    incoming = Bin(*_delay(beginning, bins[:3]), *bins[3:])
-    joined = lax.associative_scan(jax.vmap(_join), jax.vmap(_element)(incoming))
+    F, b, Q = _delay(beginning, bins[:3])
+    incoming = bins._replace(transition=F, transition_offset=b, transition_covariance=Q)
+    joined = _join_all(_join, jax.vmap(_element)(incoming))
     filtered = Gaussian(joined.mean, joined.covariance)
     following = jax.vmap(predict)(filtered, bins)
     updates = jax.vmap(update)(Gaussian(*_delay(start, following)), bins)

@@ -24,6 +24,18 @@ from neuromod.kernels.scan import Count, Flags
 Observations = Float[Array, "time channel"]
 Observed = Flags | Bool[Array, "time channel"]
 
+# The number of axes of each part of a model where it is constant.
+N_AXES = {
+    "initial_mean": 1,
+    "initial_covariance": 2,
+    "transition": 2,
+    "transition_covariance": 2,
+    "observation": 2,
+    "observation_covariance": 2,
+    "transition_offset": 1,
+}
+MOVES = ("transition", "transition_covariance", "transition_offset")
+
 
 class KalmanModel(NamedTuple):
     """The parameters of a linear Gaussian state-space model.
@@ -63,19 +75,34 @@ class Gaussian(NamedTuple):
     covariance: Array
 
 
-class Chain(NamedTuple):
-    """The data of one call: checked, with 0 for the residuals that are missing.
+class Cuts(NamedTuple):
+    """What a loop over the bins cuts: arrays with time in front, and None.
 
-    ``residuals`` (time, channel) are y - c, ``seen`` tells which of them there are,
-    ``valid`` (time) is False in padding, and ``restarts`` (time) is True where the next
-    bin starts another sequence.
+    ``model`` holds what of the model changes with time, ``residuals`` (time, channel)
+    are y - c with 0 where there are none, ``seen`` tells which there are, ``valid``
+    (time) is False in padding, and ``next_starts`` (time) is True where the next bin
+    starts another sequence.
     """
 
-    model: KalmanModel
+    model: dict[str, Array]
     residuals: Array
     seen: Array | None
     valid: Array | None
-    restarts: Array | None
+    next_starts: Array | None
+
+
+class Chain(NamedTuple):
+    """The data of one call, checked: what is constant, and what a loop cuts."""
+
+    constant: dict[str, Array]
+    cuts: Cuts
+
+    @property
+    def initial(self) -> Gaussian:
+        """The state that a sequence starts from."""
+        return Gaussian(
+            self.constant["initial_mean"], self.constant["initial_covariance"]
+        )
 
 
 class Bin(NamedTuple):
@@ -108,10 +135,13 @@ def read(
         residuals = residuals - offsets
     if seen is not None:
         residuals = jnp.where(seen, residuals, 0.0)
-    restarts = None if reset is None else _shift_back(jnp.asarray(reset))
-    if restarts is not None and valid is not None:
-        restarts &= _shift_back(valid)
-    return Chain(_complete(model, n_bins), residuals, seen, valid, restarts)
+    next_starts = None if reset is None else _shift_back(jnp.asarray(reset))
+    if next_starts is not None and valid is not None:
+        next_starts &= _shift_back(valid)
+    parts = _complete(model, n_bins)
+    varying = {name: x for name, x in parts.items() if x.ndim > N_AXES[name]}
+    constant = {name: x for name, x in parts.items() if name not in varying}
+    return Chain(constant, Cuts(varying, residuals, seen, valid, next_starts))
 
 
 def _seen(observations, observed, valid) -> Array | None:
@@ -128,78 +158,43 @@ def _shift_back(flags: Array) -> Array:
     return jnp.concatenate([flags[1:], jnp.zeros(1, bool)])
 
 
-def _complete(model: KalmanModel, n_bins: int) -> KalmanModel:
-    """Put in the offset, symmetric covariances, and an entry for every bin."""
-    offset = model.transition_offset
-    if offset is None:
-        offset = jnp.zeros_like(model.initial_mean)
-
-    def lead_on(x, ndim):
-        missing = n_bins - len(x) if x.ndim > ndim else 0
-        return jnp.pad(x, ((0, missing), *[(0, 0)] * (x.ndim - 1)))
-
-    return KalmanModel(
-        model.initial_mean,
-        symmetric(model.initial_covariance),
-        lead_on(model.transition, 2),
-        lead_on(symmetric(model.transition_covariance), 2),
-        model.observation,
-        symmetric(model.observation_covariance),
-        lead_on(offset, 1),
-    )
+def _complete(model: KalmanModel, n_bins: int) -> dict[str, Array]:
+    """Put in the offset, symmetric covariances, and a transition out of every bin."""
+    parts = model._asdict()
+    del parts["observation_offset"]
+    if parts["transition_offset"] is None:
+        parts["transition_offset"] = jnp.zeros_like(model.initial_mean)
+    for name, part in parts.items():
+        if name.endswith("covariance"):
+            parts[name] = symmetric(part)
+        if name in MOVES and part.ndim > N_AXES[name]:
+            missing = n_bins - len(part)
+            padding = [(0, missing)] + [(0, 0)] * N_AXES[name]
+            parts[name] = jnp.pad(parts[name], padding)
+    return parts
 
 
 def leads_on(model: KalmanModel, n_bins: int) -> bool:
     """Tell whether the model holds a transition out of the last bin."""
-    moves = (
-        (model.transition, 2),
-        (model.transition_covariance, 2),
-        (model.transition_offset, 1),
-    )
-    return all(x is None or x.ndim == n or len(x) == n_bins for x, n in moves)
+    parts = ((getattr(model, name), N_AXES[name]) for name in MOVES)
+    return all(x is None or x.ndim == n or len(x) == n_bins for x, n in parts)
 
 
-N_AXES = KalmanModel(1, 2, 2, 2, 2, 2, 1, 1)  # of each part where it is constant
-
-
-def split(chain: Chain) -> tuple[KalmanModel, Chain]:
-    """Return what is constant, and what a loop over the bins cuts; None for the rest."""
-    varying = [
-        x is not None and x.ndim > n for x, n in zip(chain.model, N_AXES, strict=True)
-    ]
-    parts = list(zip(chain.model, varying, strict=True))
-    constant = KalmanModel(*(None if varies else x for x, varies in parts))
-    cuts = KalmanModel(*(x if varies else None for x, varies in parts))
-    return constant, chain._replace(model=cuts)
-
-
-def at_bin(constant: KalmanModel, cut: Chain) -> Bin:
-    """Return what holds in one bin, from the two parts that `split` returns."""
-    F, b, Q, H, R = (
-        x if own is None else own
-        for x, own in zip(_parts(constant), _parts(cut.model), strict=True)
-    )
+def at_bin(constant: dict[str, Array], cut: Cuts) -> Bin:
+    """Return what holds in one bin."""
+    parts = constant | cut.model
+    F, b, Q, H, R = (parts[name] for name in Bin._fields[:5])
     if cut.seen is not None:
         H = jnp.where(cut.seen[:, None], H, 0.0)
         R = jnp.where(cut.seen[:, None] & cut.seen[None, :], R, identity_like(R))
     if cut.valid is not None:
         F = jnp.where(cut.valid, F, identity_like(F))
         b, Q = jnp.where(cut.valid, b, 0.0), jnp.where(cut.valid, Q, 0.0)
-    if cut.restarts is not None:
-        F = jnp.where(cut.restarts, 0.0, F)
-        b = jnp.where(cut.restarts, constant.initial_mean, b)
-        Q = jnp.where(cut.restarts, constant.initial_covariance, Q)
+    if cut.next_starts is not None:
+        F = jnp.where(cut.next_starts, 0.0, F)
+        b = jnp.where(cut.next_starts, constant["initial_mean"], b)
+        Q = jnp.where(cut.next_starts, constant["initial_covariance"], Q)
     return Bin(F, b, Q, H, R, cut.residuals, cut.seen)
-
-
-def _parts(model: KalmanModel) -> tuple:
-    return (
-        model.transition,
-        model.transition_offset,
-        model.transition_covariance,
-        model.observation,
-        model.observation_covariance,
-    )
 
 
 def blank(values: Array, valid: Array | None) -> Array:
@@ -209,12 +204,12 @@ def blank(values: Array, valid: Array | None) -> Array:
     return jnp.where(valid.reshape(-1, *[1] * (values.ndim - 1)), values, 0.0)
 
 
-def after_the_end(chain: Chain) -> Array:
+def are_last(cuts: Cuts) -> Array:
     """Tell after which bins (time) nothing comes: the last valid one, and padding."""
-    n_bins = len(chain.residuals)
-    if chain.valid is None:
-        return jnp.arange(n_bins) == n_bins - 1
-    return ~_shift_back(chain.valid)
+    if cuts.valid is not None:
+        return ~_shift_back(cuts.valid)
+    n_bins = len(cuts.residuals)
+    return jnp.arange(n_bins) == n_bins - 1
 
 
 def _check(model, observations, observed, reset) -> None:

@@ -23,11 +23,10 @@ from neuromod.kernels.kalman_model import (
     KalmanModel,
     Observations,
     Observed,
-    after_the_end,
+    are_last,
     at_bin,
     blank,
     read,
-    split,
 )
 from neuromod.kernels.scan import Count, Flags
 
@@ -78,10 +77,9 @@ def kalman_sample(
     chain = read(model, observations, observed, reset, length)
     method = messages.choose(method, len(observations))
     _, updates = messages.run_forward(chain, method)
-    constant, cuts = split(chain)
 
     def part(cut, filtered, last, noise):
-        own = messages.condition(filtered, at_bin(constant, cut), last)
+        own = messages.condition(filtered, at_bin(chain.constant, cut), last)
         offset = own.offset + product(root(own.covariance), noise)
         return Recursion(own.matrix, offset, None)
 
@@ -90,6 +88,6 @@ def kalman_sample(
 
     mean = updates.filtered.mean
     noise = jax.random.normal(key, mean.shape, mean.dtype)
-    inputs = (cuts, updates.filtered, after_the_end(chain), noise)
+    inputs = (chain.cuts, updates.filtered, are_last(chain.cuts), noise)
     _, path = messages.run_backward(part, output, inputs, method)
-    return blank(path, chain.valid)
+    return blank(path, chain.cuts.valid)
