@@ -1,10 +1,12 @@
 """Recurrences as pure functions on pytrees: the ground every model stands on.
 
-`scan` is the loop over time that all models run in. The ``hmm_`` functions are the
-exact inference of hidden Markov models. Nothing here knows a model's name, reads a file
-or needs more than JAX; every function can be jitted, differentiated and vmapped, takes
-masks for ragged sequences, and streams: what it returns at the end of one chunk goes
-into the next.
+`scan` is the loop over time that all models run in, with cells from `LeakyRNN` to
+`LSTM`. `affine_scan` and its kin are linear recurrences. The ``hmm_`` functions are the
+exact inference of hidden Markov models, the ``kalman_`` functions that of linear
+Gaussian state-space models. Nothing here knows a model's name, reads a file or needs
+more than JAX and Equinox; every function can be jitted, differentiated and vmapped,
+takes masks for ragged sequences, and streams: what it returns at the end of one chunk
+goes into the next.
 """
 
 if __name__ == "kernels":
@@ -40,6 +42,18 @@ from neuromod.kernels.hmm_likelihood import (
 from neuromod.kernels.hmm_paths import HMMViterbi as HMMViterbi
 from neuromod.kernels.hmm_paths import hmm_sample as hmm_sample
 from neuromod.kernels.hmm_paths import hmm_viterbi as hmm_viterbi
+from neuromod.kernels.kalman import KalmanFilter as KalmanFilter
+from neuromod.kernels.kalman import KalmanSmoother as KalmanSmoother
+from neuromod.kernels.kalman import KalmanStep as KalmanStep
+from neuromod.kernels.kalman import kalman_filter as kalman_filter
+from neuromod.kernels.kalman import kalman_smoother as kalman_smoother
+from neuromod.kernels.kalman import kalman_step as kalman_step
+from neuromod.kernels.kalman_likelihood import (
+    kalman_log_likelihood as kalman_log_likelihood,
+)
+from neuromod.kernels.kalman_model import Gaussian as Gaussian
+from neuromod.kernels.kalman_model import KalmanModel as KalmanModel
+from neuromod.kernels.kalman_sample import kalman_sample as kalman_sample
 from neuromod.kernels.outputs import Fold as Fold
 from neuromod.kernels.rnn import MTRNN as MTRNN
 from neuromod.kernels.rnn import LeakyRNN as LeakyRNN
@@ -59,11 +73,16 @@ __all__ = [
     "Cumulative",
     "Events",
     "Fold",
+    "Gaussian",
     "HMMFilter",
     "HMMFixedLagSmoother",
     "HMMSmoother",
     "HMMStep",
     "HMMViterbi",
+    "KalmanFilter",
+    "KalmanModel",
+    "KalmanSmoother",
+    "KalmanStep",
     "LSTMState",
     "LeakyIntegrator",
     "LeakyRNN",
@@ -81,6 +100,11 @@ __all__ = [
     "hmm_smoother",
     "hmm_step",
     "hmm_viterbi",
+    "kalman_filter",
+    "kalman_log_likelihood",
+    "kalman_sample",
+    "kalman_smoother",
+    "kalman_step",
     "make_stepper",
     "matrix_affine_scan",
     "over_devices",

@@ -61,7 +61,7 @@ from neuromod.kernels.kalman_model import (
     leads_on,
     read,
 )
-from neuromod.kernels.scan import Count, Flags
+from neuromod.kernels.loop import Count, Flags
 
 
 class KalmanStep(NamedTuple):

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from neuromod.kernels.kalman_algebra import identity_like, symmetric
-from neuromod.kernels.scan import Count, Flags
+from neuromod.kernels.loop import Count, Flags
 
 Observations = Float[Array, "time channel"]
 Observed = Flags | Bool[Array, "time channel"]

@@ -28,7 +28,7 @@ from neuromod.kernels.kalman_model import (
     blank,
     read,
 )
-from neuromod.kernels.scan import Count, Flags
+from neuromod.kernels.loop import Count, Flags
 
 
 @functools.partial(jax.jit, static_argnames="method")

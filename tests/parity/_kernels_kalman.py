@@ -48,7 +48,9 @@ def _check_group(fixture: Fixture, group: str, case: Case) -> None:
         raise KeyError(f"filtered_mean or smoothed_mean of {group!r} is missing")
     for method in METHODS:
         options = {"observed": observed, "method": method}
-        smoothed = kernels.kalman_smoother(model, observations, **options)
+        smoothed = kernels.kalman_smoother(
+            model, observations, cross_covariances=True, **options
+        )
         filtered = kernels.kalman_filter(model, observations, **options)
         value = kernels.kalman_log_likelihood(model, observations, **options)
         for got in (smoothed.log_likelihood, filtered.log_likelihood, value):
