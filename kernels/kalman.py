@@ -145,8 +145,8 @@ def kalman_step(
     >>> one = jnp.eye(1)
     >>> walk = KalmanModel(jnp.zeros(1), one, one, one, one, one)
     >>> now = kalman_step(walk, Gaussian(jnp.zeros(1), one), jnp.array([4.0]))
-    >>> print(now.filtered.mean, now.predicted_next.covariance.round(3))
-    [2.] [[1.5]]
+    >>> print(f"{now.filtered.mean[0]:.3f} {now.predicted_next.covariance[0, 0]:.3f}")
+    2.000 1.500
     """
     flags = None if observed is None else jnp.asarray(observed)[None]
     chain = read(model, observation[None], flags, None, None)
@@ -208,9 +208,8 @@ def kalman_filter(
     >>> one = jnp.eye(1)
     >>> walk = KalmanModel(jnp.zeros(1), one, one, one, one, one)
     >>> found = kalman_filter(walk, jnp.array([[4.0], [7.0]]))
-    >>> print(found.filtered_means.round(3))
-    [[2.]
-     [5.]]
+    >>> print([f"{mean:.3f}" for mean in found.filtered_means[:, 0]])
+    ['2.000', '5.000']
     """
     chain = read(model, observations, observed, reset, length)
     start = predicted
@@ -257,9 +256,8 @@ def kalman_smoother(
     >>> one = jnp.eye(1)
     >>> walk = KalmanModel(jnp.zeros(1), one, one, one, one, one)
     >>> found = kalman_smoother(walk, jnp.array([[4.0], [7.0]]))
-    >>> print(found.smoothed_means.round(3))
-    [[3.]
-     [5.]]
+    >>> print([f"{mean:.3f}" for mean in found.smoothed_means[:, 0]])
+    ['3.000', '5.000']
     """
     chain = read(model, observations, observed, reset, length)
     method = messages.choose(method, len(observations))

@@ -87,8 +87,8 @@ def kalman_log_likelihood(
     >>> one = jnp.eye(1)
     >>> walk = KalmanModel(jnp.zeros(1), one, one, one, one, one)
     >>> slope = jax.grad(kalman_log_likelihood)(walk, jnp.array([[4.0], [7.0]]))
-    >>> print(slope.initial_mean.round(3), slope.observation_covariance.round(3))
-    [3.] [[2.]]
+    >>> print(f"{slope.initial_mean[0]:.3f} {slope.observation_covariance[0, 0]:.3f}")
+    3.000 2.000
     """
     chain = read(model, observations, observed, reset, length)
     return _log_likelihood(chain, messages.choose(method, len(observations)))
