@@ -146,7 +146,7 @@ def test_events_have_gradients():
 
 
 def test_events_must_be_known():
-    with pytest.raises(ValueError, match="steps that are traced, expected a NumPy"):
+    with pytest.raises(ValueError, match="steps that are traced, expected NumPy"):
         jax.jit(
             lambda step: scan(leaky, 0.0, Events(step, jnp.ones(2)), n_steps=4).carry
         )(jnp.array([1, 2]))

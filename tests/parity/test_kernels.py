@@ -143,7 +143,7 @@ def test_an_unknown_file_is_a_failure(checked):
 
 
 def test_a_kind_without_a_kernel_is_told(checked):
-    report = checked({"x": np.zeros(3)}, "kalman.npz")
+    report = checked({"x": np.zeros(3)}, "mesa.npz")
     assert [line["verdict"] for line in report.lines] == ["unbuilt"]
     assert not report.failed
 
