@@ -49,13 +49,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from neuromod.kernels import hmm_messages as messages
+from neuromod.kernels import hmm_methods as methods
 from neuromod.kernels.hmm_messages import (
-    Chain,
-    Forward,
     Initial,
     LogLikelihoods,
     Transition,
 )
+from neuromod.kernels.hmm_methods import Method
 from neuromod.kernels.loop import Count, Flags
 
 
@@ -142,7 +142,7 @@ def hmm_step(
     return HMMStep(forward.filtered, following, messages.log_normalisers(forward))
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames=("method", "n_blocks"))
 def hmm_filter(
     initial: Initial,
     transition: Transition,
@@ -152,6 +152,8 @@ def hmm_filter(
     reset: Flags | None = None,
     length: Count | None = None,
     predicted: Initial | None = None,
+    method: Method = "auto",
+    n_blocks: int | None = None,
 ) -> HMMFilter:
     """Compute p(z_t | y_0..t), what the past tells about each state.
 
@@ -197,12 +199,16 @@ def hmm_filter(
      [0.75 0.25]]
     """
     chain = messages.read(initial, transition, log_likelihoods, observed, reset, length)
-    following, forward = messages.run_forward(chain, predicted)
+    plan = methods.plan(method, n_blocks, log_likelihoods)
+    predicted = initial if predicted is None else predicted
+    following, past = methods.forward(chain, predicted, plan)
     leads_on = transition.ndim == 2 or len(transition) == len(log_likelihoods)
-    return HMMFilter(*_common(chain, forward), following if leads_on else None)
+    return HMMFilter(*past, following if leads_on else None)
 
 
-@functools.partial(jax.jit, static_argnames="transition_posteriors")
+@functools.partial(
+    jax.jit, static_argnames=("transition_posteriors", "method", "n_blocks")
+)
 def hmm_smoother(
     initial: Initial,
     transition: Transition,
@@ -212,6 +218,8 @@ def hmm_smoother(
     reset: Flags | None = None,
     length: Count | None = None,
     transition_posteriors: bool = False,
+    method: Method = "auto",
+    n_blocks: int | None = None,
 ) -> HMMSmoother:
     """Compute p(z_t | y), what everything tells about each state, and the jumps.
 
@@ -238,17 +246,17 @@ def hmm_smoother(
      [1.   0.  ]]
     """
     chain = messages.read(initial, transition, log_likelihoods, observed, reset, length)
-    _, forward = messages.run_forward(chain)
-    backward = messages.run_backward(chain, forward)
+    plan = methods.plan(method, n_blocks, log_likelihoods)
     summed = transition.ndim == 2 and not transition_posteriors
-    weights = messages.pair_weights(chain, forward, backward, summed=summed)
+    past, future = methods.both(chain, plan, summed=summed)
+    weights = future.pairs
     matrices = transition if transition.ndim == 2 else transition[: len(weights)]
     matrices = jnp.broadcast_to(matrices, weights.shape)
     # Not the bare product: where A is 0 the weight can overflow.
     jumps = jnp.where(matrices > 0, matrices * weights, 0.0)
     return HMMSmoother(
-        *_common(chain, forward),
-        smoothed=backward.smoothed,
+        *past,
+        smoothed=future.smoothed,
         transition_counts=jumps if summed else jnp.sum(jumps, axis=0),
         transition_posteriors=jumps if transition_posteriors else None,
     )
@@ -300,17 +308,9 @@ def hmm_fixed_lag_smoother(
     if lag < 0:
         raise ValueError(f"lag: got {lag}, expected a number of bins >= 0.")
     chain = messages.read(initial, transition, log_likelihoods, observed, reset, length)
-    _, forward = messages.run_forward(chain)
+    _, forward = messages.run_forward(chain, initial)
     message = messages.run_backward_lagged(chain, forward, lag)
     joint = forward.filtered * message
     total = messages.fill(jnp.sum(joint, axis=1), chain.valid)
-    return HMMFixedLagSmoother(*_common(chain, forward), joint / total[:, None])
-
-
-def _common(chain: Chain, forward: Forward) -> tuple[Array, Array, Array]:
-    """Return what all results begin with."""
-    return (
-        messages.log_likelihood(forward, chain.valid),
-        messages.log_normalisers(forward, chain.valid),
-        forward.filtered,
-    )
+    smoothed = joint / total[:, None]
+    return HMMFixedLagSmoother(*messages.past(chain, forward), smoothed)

@@ -13,21 +13,25 @@ as well as the forward derivative, and it is a function of the messages that can
 differentiated once more.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from neuromod.kernels import hmm_messages as messages
+from neuromod.kernels import hmm_methods as methods
 from neuromod.kernels.hmm_messages import (
     Chain,
     Initial,
     LogLikelihoods,
     Transition,
 )
+from neuromod.kernels.hmm_methods import Method, Plan
 from neuromod.kernels.loop import Count, Flags
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames=("method", "n_blocks"))
 def hmm_log_likelihood(
     initial: Initial,
     transition: Transition,
@@ -36,6 +40,8 @@ def hmm_log_likelihood(
     observed: Flags | None = None,
     reset: Flags | None = None,
     length: Count | None = None,
+    method: Method = "auto",
+    n_blocks: int | None = None,
 ) -> Float[Array, ""]:
     """Compute log p(y), to be differentiated as often and in any mode as needed.
 
@@ -46,7 +52,7 @@ def hmm_log_likelihood(
 
     Parameters
     ----------
-    initial, transition, log_likelihoods, observed, reset, length
+    initial, transition, log_likelihoods, observed, reset, length, method, n_blocks
         As in `hmm_filter`.
 
     Returns
@@ -66,31 +72,25 @@ def hmm_log_likelihood(
     [[0.75 0.25]
      [1.   0.  ]]
     """
-    return _log_likelihood(
-        messages.read(initial, transition, log_likelihoods, observed, reset, length)
-    )
+    chain = messages.read(initial, transition, log_likelihoods, observed, reset, length)
+    return _log_likelihood(methods.plan(method, n_blocks, log_likelihoods), chain)
 
 
-@jax.custom_jvp
-def _log_likelihood(chain: Chain) -> Array:
-    _, forward = messages.run_forward(chain)
-    return messages.log_likelihood(forward, chain.valid)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _log_likelihood(plan: Plan, chain: Chain) -> Array:
+    _, past = methods.forward(chain, chain.initial, plan)
+    return past.log_likelihood
 
 
 @_log_likelihood.defjvp
-def _differentiate(primals: tuple[Chain], tangents: tuple[Chain]):
+def _differentiate(plan: Plan, primals: tuple[Chain], tangents: tuple[Chain]):
     (chain,), (tangent,) = primals, tangents
-    _, forward = messages.run_forward(chain)
-    backward = messages.run_backward(chain, forward)
     constant = chain.transition.ndim == 2
-    pairs = messages.pair_weights(chain, forward, backward, summed=constant)
-    starts = backward.future[0]
-    if chain.reset is not None:
-        restarts = jnp.where(chain.reset[1:, None], backward.future[1:], 0.0)
-        starts = starts + jnp.sum(restarts, axis=0)
+    past, future = methods.both(chain, plan, summed=constant)
+    into = slice(None) if constant else slice(len(future.pairs))
     change = (
-        jnp.sum(backward.smoothed * tangent.evidence)
-        + jnp.sum(pairs * tangent.transition[: None if constant else len(pairs)])
-        + jnp.sum(starts * tangent.initial)
+        jnp.sum(future.smoothed * tangent.evidence)
+        + jnp.sum(future.pairs * tangent.transition[into])
+        + jnp.sum(future.starts * tangent.initial)
     )
-    return messages.log_likelihood(forward, chain.valid), change
+    return past.log_likelihood, change

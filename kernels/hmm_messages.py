@@ -62,11 +62,27 @@ class Forward(NamedTuple):
     scale: Array
 
 
-class Backward(NamedTuple):
-    """The backward pass: the smoothed posterior and u, both (time, state)."""
+class Past(NamedTuple):
+    """What the forward pass tells: (), (time) and (time, state)."""
+
+    log_likelihood: Array
+    log_normalisers: Array
+    filtered: Array
+
+
+class Future(NamedTuple):
+    """What the backward pass adds.
+
+    ``smoothed`` (time, state) is the posterior, ``starts`` (state) the sum of u at the
+    first bins of sequences, and ``pairs`` the ``filtered_ti u_{t+1,j}`` of all pairs of
+    bins (time - 1, state, state_to), or their sum. Times A they are the posteriors of
+    the pairs; as they stand, the derivative of log p(y) with respect to A, also where A
+    is 0. ``starts`` is that with respect to pi.
+    """
 
     smoothed: Array
-    future: Array
+    starts: Array
+    pairs: Array
 
 
 def read(
@@ -81,6 +97,8 @@ def read(
     _check(initial, transition, log_likelihoods, observed, reset)
     n_bins = log_likelihoods.shape[0]
     valid = None if length is None else jnp.arange(n_bins) < length
+    if reset is not None:
+        reset = jnp.asarray(reset) if valid is None else valid & reset
     for used in (observed, valid):
         if used is not None:
             log_likelihoods = jnp.where(used[:, None], log_likelihoods, 0.0)
@@ -117,7 +135,7 @@ def advance(
     """Weigh a prediction by the evidence of its bin, and predict the next bin."""
     reachable = jnp.where(predicted > 0, evidence, -jnp.inf)
     shift = lax.stop_gradient(jnp.max(reachable))  # it cancels from every result
-    weights = predicted * _likelihood(evidence, shift)
+    weights = predicted * likelihood(evidence, shift)
     scale = jnp.sum(weights)
     # Divided last, so that the loop need not wait for the scale to sum the products.
     predicted_next = _product(weights, transition) / scale
@@ -131,7 +149,7 @@ def _product(vector: Array, matrix: Array) -> Array:
     return jnp.matmul(vector, matrix, precision=EXACT)
 
 
-def _likelihood(evidence: Array, shift: Array) -> Array:
+def likelihood(evidence: Array, shift: Array) -> Array:
     """Return exp(evidence - shift); 1 where no state explains the bin (both -inf)."""
     difference = evidence - shift
     difference = jnp.where(jnp.isnan(difference), 0.0, difference)
@@ -139,7 +157,7 @@ def _likelihood(evidence: Array, shift: Array) -> Array:
     return jnp.exp(jnp.minimum(difference, largest))
 
 
-def run_forward(chain: Chain, predicted: Array | None = None) -> tuple[Array, Forward]:
+def run_forward(chain: Chain, predicted: Array) -> tuple[Array, Forward]:
     """Return the prediction after the last bin, and the forward pass."""
 
     def step(predicted, inputs):
@@ -149,7 +167,7 @@ def run_forward(chain: Chain, predicted: Array | None = None) -> tuple[Array, Fo
     inputs = (chain.evidence, outgoing(chain.transition, len(chain.evidence)))
     predicted_next, forward, _ = scan(
         step,
-        chain.initial if predicted is None else predicted,
+        predicted,
         inputs,
         mask=chain.valid,
         reset=chain.reset,
@@ -159,18 +177,23 @@ def run_forward(chain: Chain, predicted: Array | None = None) -> tuple[Array, Fo
     return predicted_next, forward
 
 
-def log_normalisers(forward: Forward, valid: Array | None = None) -> Array:
-    """Return log p(y_t | y_0..t-1)."""
-    return forward.shift + _log_scale(forward, valid)
+def run_past(chain: Chain, predicted: Array) -> tuple[Array, Past]:
+    """Return the prediction after the last bin, and what the forward pass tells."""
+    following, forward = run_forward(chain, predicted)
+    return following, past(chain, forward)
 
 
-def log_likelihood(forward: Forward, valid: Array | None = None) -> Array:
-    """Return log p(y), the sum of the log normalisers."""
-    return sum_pairwise(forward.shift) + sum_pairwise(_log_scale(forward, valid))
+def run_both(chain: Chain, *, summed: bool) -> tuple[Past, Future]:
+    """Return what the forward and the backward pass tell."""
+    _, forward = run_forward(chain, chain.initial)
+    return past(chain, forward), run_backward(chain, forward, summed=summed)
 
 
-def _log_scale(forward: Forward, valid: Array | None) -> Array:
-    return jnp.log(fill(forward.scale, valid))
+def past(chain: Chain, forward: Forward) -> Past:
+    """Take the logarithms of the normalisers, and sum them to log p(y)."""
+    log_scale = jnp.log(fill(forward.scale, chain.valid))
+    total = sum_pairwise(forward.shift) + sum_pairwise(log_scale)
+    return Past(total, forward.shift + log_scale, forward.filtered)
 
 
 def fill(scale: Array, valid: Array | None) -> Array:
@@ -178,16 +201,17 @@ def fill(scale: Array, valid: Array | None) -> Array:
     return scale if valid is None else jnp.where(valid, scale, 1.0)
 
 
-def sum_pairwise(values: Float[Array, " time"]) -> Float[Array, ""]:
+def sum_pairwise(values: Float[Array, "time ..."]) -> Float[Array, "..."]:
     """Sum in pairs, then pairs of pairs: the error grows with the log of the length."""
     while len(values) > 1:
         half = (len(values) + 1) // 2
-        values = values[:half] + jnp.pad(values[half:], (0, len(values) % 2))
+        padding = ((0, len(values) % 2), *((0, 0),) * (values.ndim - 1))
+        values = values[:half] + jnp.pad(values[half:], padding)
     return values[0]
 
 
-def run_backward(chain: Chain, forward: Forward) -> Backward:
-    """Return the smoothed posterior and the weights of the future."""
+def run_backward(chain: Chain, forward: Forward, *, summed: bool) -> Future:
+    """Return what the backward pass adds, with the weights of the pairs summed or not."""
 
     def step(message, inputs):
         filtered, weight, own = inputs
@@ -196,7 +220,7 @@ def run_backward(chain: Chain, forward: Forward) -> Backward:
         joint = filtered * message
         total = jnp.sum(joint)  # 1 but for rounding
         before = _product(future, transition.T)
-        outputs = Backward(joint / total, jnp.minimum(future / total, largest))
+        outputs = (joint / total, jnp.minimum(future / total, largest))
         return jnp.minimum(before, largest), outputs
 
     largest = jnp.finfo(chain.evidence.dtype).max
@@ -205,7 +229,7 @@ def run_backward(chain: Chain, forward: Forward) -> Backward:
         future_weights(chain, forward),
         incoming(chain.transition, len(chain.evidence)),
     )
-    _, backward, _ = scan(
+    _, (smoothed, future), _ = scan(
         step,
         jnp.ones_like(chain.initial),
         inputs,
@@ -214,7 +238,12 @@ def run_backward(chain: Chain, forward: Forward) -> Backward:
         reverse=True,
         checkpoint=None,
     )
-    return backward
+    starts = future[0]
+    if chain.reset is not None:
+        restarts = jnp.where(chain.reset[1:, None], future[1:], 0.0)
+        starts = starts + jnp.sum(restarts, axis=0)
+    weigh = sum_pair_weights if summed else pair_weights
+    return Future(smoothed, starts, weigh(chain, forward.filtered, future))
 
 
 def run_backward_lagged(chain: Chain, forward: Forward, lag: int) -> Array:
@@ -244,8 +273,8 @@ def run_backward_lagged(chain: Chain, forward: Forward, lag: int) -> Array:
 
 def future_weights(chain: Chain, forward: Forward) -> Array:
     """Return exp(l_t) / c_t, which the backward message is multiplied with."""
-    likelihood = _likelihood(chain.evidence, forward.shift[:, None])
-    weights = likelihood / fill(forward.scale, chain.valid)[:, None]
+    weights = likelihood(chain.evidence, forward.shift[:, None])
+    weights = weights / fill(forward.scale, chain.valid)[:, None]
     return jnp.minimum(weights, jnp.finfo(weights.dtype).max)
 
 
@@ -270,22 +299,23 @@ def incoming(transition: Array, n_bins: int) -> Array | None:
     return jnp.pad(transition[: n_bins - 1], ((1, 0), (0, 0), (0, 0)))
 
 
-def pair_weights(
-    chain: Chain, forward: Forward, backward: Backward, *, summed: bool
-) -> Array:
-    """Return ``filtered_ti u_{t+1,j}`` for each pair of bins, or their sum.
-
-    Times A it is the posterior of the pair; as it stands, the derivative of log p(y)
-    with respect to A, also where A is 0.
-    """
-    before, after = forward.filtered[:-1], backward.future[1:]
-    if chain.reset is not None:
-        before = jnp.where(chain.reset[1:, None], 0.0, before)
-    if summed:
-        weights = _sum_outer(before, after)
-    else:
-        weights = before[:, :, None] * after[:, None, :]
+def pair_weights(chain: Chain, filtered: Array, future: Array) -> Array:
+    """Return ``filtered_ti u_{t+1,j}`` for each pair of bins."""
+    weights = _before(chain, filtered)[:, :, None] * future[1:, None, :]
     return jnp.minimum(weights, jnp.finfo(weights.dtype).max)
+
+
+def sum_pair_weights(chain: Chain, filtered: Array, future: Array) -> Array:
+    """Return their sum over time."""
+    weights = _sum_outer(_before(chain, filtered), future[1:])
+    return jnp.minimum(weights, jnp.finfo(weights.dtype).max)
+
+
+def _before(chain: Chain, filtered: Array) -> Array:
+    """Return the past of each pair of bins; none where a sequence starts between."""
+    if chain.reset is None:
+        return filtered[:-1]
+    return jnp.where(chain.reset[1:, None], 0.0, filtered[:-1])
 
 
 def _sum_outer(before: Array, after: Array) -> Array:

@@ -1,0 +1,131 @@
+"""Hidden Markov models: which way the messages are computed.
+
+- "sequential": bin after bin, with no assumption at all.
+- "blocked": blocks of time side by side (`neuromod.kernels.hmm_blocked`), on a CPU the
+  lanes of its vector instructions.
+- "associative": one block for each bin, combined in log2(time) rounds; for accelerators,
+  on which a step costs ten microseconds however small it is.
+- "auto": what was measured to be the fastest for such a chain.
+
+The last two take the largest log-likelihood of a bin among all states as its scale. If
+that hides the states that can be reached, they tell so, and the sequential way gives
+the result: the time of both, but never another number. Derivatives *through* the
+messages are those of the sequential way, too; the first derivative of the likelihood
+is made of the messages themselves, whichever way they were found.
+"""
+
+from collections.abc import Callable, Collection
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array
+
+from neuromod.kernels import hmm_blocked as blocked
+from neuromod.kernels import hmm_messages as messages
+from neuromod.kernels.hmm_messages import Chain, Future, Past
+
+Method = Literal["auto", "sequential", "blocked", "associative"]
+
+
+class Plan(NamedTuple):
+    """A method, and how many blocks of time it takes."""
+
+    method: str
+    n_blocks: int
+
+
+def plan(
+    method: str,
+    n_blocks: int | None,
+    log_likelihoods: Array,
+    known: Collection[str] = ("sequential", "blocked", "associative"),
+) -> Plan:
+    """Check a method and its number of blocks, or choose them."""
+    n_bins, n_states = log_likelihoods.shape
+    if method not in ("auto", *known):
+        raise ValueError(
+            f"method: got {method!r}, expected 'auto' or one of {', '.join(known)}."
+        )
+    if n_blocks is not None and method not in ("blocked", "associative"):
+        raise ValueError(
+            f"n_blocks: got {n_blocks} with method {method!r}, expected None. Choose "
+            "the method 'blocked' or 'associative' with a number of blocks."
+        )
+    if n_blocks is not None and not 1 <= n_blocks <= n_bins:
+        raise ValueError(
+            f"n_blocks: got {n_blocks}, expected a number from 1 to that of the bins, "
+            f"{n_bins}."
+        )
+    if method == "auto":
+        method = _choose(n_bins, n_states, known)
+    if n_blocks is None:
+        n_blocks = n_bins if method == "associative" else _count_blocks(n_bins)
+    return Plan(method, n_blocks)
+
+
+def _choose(n_bins: int, n_states: int, known: Collection[str]) -> str:
+    return "sequential"
+
+
+def _count_blocks(n_bins: int) -> int:
+    return min(48, n_bins)
+
+
+def forward(chain: Chain, predicted: Array, plan: Plan) -> tuple[Array, Past]:
+    """Return the prediction after the last bin, and what the forward pass tells."""
+    if plan.method == "sequential":
+        return messages.run_past(chain, predicted)
+
+    def run(chain, predicted):
+        return blocked.run_forward(chain, predicted, plan.n_blocks, _parallel(plan))
+
+    return _or_exactly(run, messages.run_past)(chain, predicted)
+
+
+def both(chain: Chain, plan: Plan, *, summed: bool) -> tuple[Past, Future]:
+    """Return what both passes tell, with the weights of the pairs summed or not."""
+
+    def run_exactly(chain):
+        return messages.run_both(chain, summed=summed)
+
+    if plan.method == "sequential":
+        return run_exactly(chain)
+
+    def run(chain):
+        return blocked.run_both(chain, plan.n_blocks, _parallel(plan), summed)
+
+    return _or_exactly(run, run_exactly)(chain)
+
+
+def _parallel(plan: Plan) -> bool:
+    """Tell whether to combine blocks in rounds, each over all of them.
+
+    One after another is faster on one CPU, but would move blocks between devices.
+    """
+    several = jax.device_count() > 1 or jax.default_backend() != "cpu"
+    return plan.method == "associative" or several
+
+
+def _or_exactly(run: Callable[..., tuple], run_exactly: Callable) -> Callable:
+    """Let a function that may lose precision, and tells, be followed by one that cannot.
+
+    A loop that runs once or never: where calls are vmapped, a condition would always
+    compute both.
+    """
+
+    @jax.custom_jvp
+    def compute(*arguments: Any) -> Any:
+        lost, found = run(*arguments)
+
+        def again(_):
+            return jnp.zeros_like(lost), run_exactly(*arguments)
+
+        return lax.while_loop(lambda state: state[0], again, (lost, found))[1]
+
+    @compute.defjvp
+    def differentiate(primals, tangents):
+        return jax.jvp(run_exactly, primals, tangents)
+
+    return compute
