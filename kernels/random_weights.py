@@ -1,5 +1,7 @@
 """What the constructors of the cells share."""
 
+import functools
+import itertools
 import math
 
 import jax
@@ -24,17 +26,21 @@ def random_weights(
         )
     width = n_hidden // (n_heads or 1)
     heads = () if n_heads is None else (n_heads,)
+    of_inputs = (n_gates, n_hidden, n_inputs)
+    of_state = (n_gates, *heads, width, width)
     bound = 1 / math.sqrt(width)
-    of_inputs, of_state = jax.random.split(key)
+    return *_uniform(key, bound, (of_inputs, of_state)), jnp.zeros((n_gates, n_hidden))
 
-    def uniform(key, *shape):
-        return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
 
-    return (
-        uniform(of_inputs, n_gates, n_hidden, n_inputs),
-        uniform(of_state, n_gates, *heads, width, width),
-        jnp.zeros((n_gates, n_hidden)),
-    )
+@functools.partial(jax.jit, static_argnums=2)
+def _uniform(
+    key: Key[Array, ""], bound: float, shapes: tuple[tuple[int, ...], ...]
+) -> list[Array]:
+    """Draw all arrays at once: XLA takes a fifth of a second for each draw."""
+    ends = list(itertools.accumulate(math.prod(shape) for shape in shapes))
+    drawn = jax.random.uniform(key, ends[-1:], minval=-bound, maxval=bound)
+    parts = jnp.split(drawn, ends[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def check_choice(argument: str, got: str, choices: tuple[str, ...]) -> None:
