@@ -139,7 +139,8 @@ def hmm_step(
     [1. 0.] [0.75 0.25]
     """
     following, forward = messages.advance(predicted, transition, log_likelihoods)
-    return HMMStep(forward.filtered, following, messages.log_normalisers(forward))
+    log_normaliser = forward.shift + jnp.log(forward.scale)
+    return HMMStep(forward.filtered, following, log_normaliser)
 
 
 @functools.partial(jax.jit, static_argnames=("method", "n_blocks"))
@@ -177,6 +178,14 @@ def hmm_filter(
     predicted : (state,)
         Prior of the first bin where the data continue a sequence: ``predicted_next``
         of the chunk before. ``initial`` then is only where a reset goes back to.
+    method
+        "sequential": bin after bin; "blocked": blocks of time side by side, for
+        recordings that are long or sharded along time; "associative": all bins at once
+        in log2(time) rounds, for accelerators. "auto" is the fastest: see "Which method
+        when" in the guide.
+    n_blocks
+        Number of blocks of the method "blocked": by default as many as keep the vector
+        instructions of a CPU busy.
 
     Returns
     -------
@@ -186,7 +195,7 @@ def hmm_filter(
     Raises
     ------
     ValueError
-        If the shapes do not fit together.
+        If the shapes do not fit together, or there is no such method.
 
     Examples
     --------
@@ -225,7 +234,7 @@ def hmm_smoother(
 
     Parameters
     ----------
-    initial, transition, log_likelihoods, observed, reset, length
+    initial, transition, log_likelihoods, observed, reset, length, method, n_blocks
         As in `hmm_filter`.
     transition_posteriors
         Return the posterior of each pair of bins too: (time - 1) * state**2 numbers.

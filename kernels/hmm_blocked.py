@@ -80,21 +80,21 @@ class Forward(NamedTuple):
 
 
 def run_forward(
-    chain: Chain, predicted: Array, n_blocks: int, parallel: bool
+    chain: Chain, predicted: Array, n_blocks: int
 ) -> tuple[Lost, tuple[Array, Past]]:
     """Return whether precision was lost; the prediction after the end, and the past."""
     blocks = cut(chain, predicted, n_blocks)
-    forward = _filter(blocks, _find_borders(blocks, parallel))
+    forward = _filter(blocks, _find_borders(blocks))
     following = _predict_next(chain, predicted, forward.last)
     return _is_lost(blocks, forward), (following, _past(chain, blocks, forward))
 
 
 def run_both(
-    chain: Chain, n_blocks: int, parallel: bool, summed: bool
+    chain: Chain, n_blocks: int, summed: bool
 ) -> tuple[Lost, tuple[Past, Future]]:
     """Return whether precision was lost; the past and the future."""
     blocks = cut(chain, chain.initial, n_blocks)
-    borders = _find_borders(blocks, parallel)
+    borders = _find_borders(blocks)
     forward = _filter(blocks, borders)
     past = _past(chain, blocks, forward)
     smoothed, future, starts, pairs = _smooth(blocks, borders, forward, summed)
@@ -106,13 +106,13 @@ def run_both(
     return _is_lost(blocks, forward), found
 
 
-def _find_borders(blocks: Blocks, parallel: bool) -> Borders:
+def _find_borders(blocks: Blocks) -> Borders:
     """Combine the elements of the blocks to the messages between them."""
     entries = _entries(blocks)
     unscaled = jnp.zeros_like(entries[:, :1])
     elements = combine(Element(entries, unscaled), _elements(blocks))
-    past = accumulate(elements, combine, parallel=parallel)
-    future = accumulate(elements, combine, reverse=True, parallel=parallel)
+    past = accumulate(elements)
+    future = accumulate(elements, reverse=True)
     filtered = past.rows[0]  # as all rows: what is before the first bin is forgotten
     before = product(jnp.roll(filtered, 1, axis=1)[None], entries)[0]
     after = jnp.roll(future.log_scale[:, 0], -1, axis=1).at[:, -1].set(0.0)
@@ -237,7 +237,6 @@ def _smooth(blocks: Blocks, borders: Borders, forward: Forward, summed: bool):
     """
     bins = blocks.bins
     n_states = len(blocks.predicted)
-    maximum = jnp.finfo(bins.weights.dtype).max
 
     def step(carry, inputs):
         message, future, starts, pairs = carry
@@ -247,10 +246,10 @@ def _smooth(blocks: Blocks, borders: Borders, forward: Forward, summed: bool):
             pairs = pairs + filtered[:, None] * future[None]
         joint = filtered * message
         share = 1 / where(now.valid, add_up(joint, 0), 1.0)  # 1 but for rounding
-        weighted = jnp.minimum(now.weights / scale * message, maximum)
+        weighted = messages.cap(now.weights / scale * message)
         before = product(weighted[None], jnp.swapaxes(matrices, 0, 1))[0]
-        before = unless(now.reset, jnp.minimum(before, maximum), 1.0)
-        future = where(now.valid, jnp.minimum(weighted * share, maximum), 0.0)
+        before = unless(now.reset, messages.cap(before), 1.0)
+        future = where(now.valid, messages.cap(weighted * share), 0.0)
         if now.reset is not None:
             starts = starts + jnp.where(now.reset, future, 0.0)
         carried = unless(now.reset, future, 0.0)
@@ -268,8 +267,8 @@ def _smooth(blocks: Blocks, borders: Borders, forward: Forward, summed: bool):
     )
     starts = jnp.sum(starts, axis=1) + first[:, 0]
     if summed:
-        # The pairs within blocks, and those across: the end of one, the start of the next.
+        # Pairs within blocks, and those of the end of one and the start of the next.
         across = jnp.roll(first, -1, axis=1).at[:, -1].set(0.0)
         pairs = pairs + borders.filtered[:, None] * across[None]
-        pairs = jnp.minimum(jnp.sum(pairs, axis=-1), maximum)
+        pairs = messages.cap(jnp.sum(pairs, axis=-1))
     return smoothed, future, starts, pairs

@@ -11,9 +11,6 @@ associative, so the messages at all ends of stretches can be found in parallel::
     p(y_0 .. y_t, z_t)    = the row of  M_0 M_1 ... M_t           (all rows are equal)
     p(y_t+1 .. | z_t = i) = the sum of row i of  M_t+1 M_t+2 ...
 
-The sums over paths become maxima over paths if products are replaced by sums of
-logarithms and sums by maxima, and the same products find the best path.
-
 Likelihoods of many bins are far too small for any number, and those of different rows
 can be as far apart. So every row is kept with the sum 1 (the maximum 0, in logarithms)
 and the logarithm of what it was divided by. Of these only the differences between rows
@@ -25,7 +22,6 @@ Arrays here have the stretches as their last axis, over which loops are vectoris
 
 import functools
 import operator
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -38,7 +34,7 @@ FEW_STATES = 8
 EXACT = lax.Precision.HIGHEST
 
 Rows = Float[Array, "row state block"]
-Matrices = Float[Array, "state state_to block"]
+Matrices = Float[Array, "state state_to #block"]  # one for each block, or for all
 
 
 class Element(NamedTuple):
@@ -100,43 +96,24 @@ def combine(earlier: Element, later: Element) -> Element:
     return Element(rows, relative(log_scale))
 
 
-def combine_best(earlier: Element, later: Element) -> Element:
-    """Return the same for log probabilities of best paths: rows have the maximum 0."""
-    first = earlier.rows + jnp.swapaxes(later.log_scale, 0, 1)
-    rows = jnp.max(first[:, :, None] + later.rows[None], axis=1)
-    top = largest(rows)
-    rows = jnp.where(top > -jnp.inf, rows - top, rows)
-    return Element(rows, relative(earlier.log_scale + top))
-
-
-def accumulate(
-    elements: Element, combine: Callable, *, reverse: bool = False, parallel: bool
-) -> Element:
+def accumulate(elements: Element, *, reverse: bool = False) -> Element:
     """Combine each element with all before it, or with all after it in ``reverse``.
 
-    Either in log2(block) rounds, each ``parallel`` over all, or one after another.
+    In log2(block) rounds. Each joins what is twice as far away, all over the blocks at
+    once: more products than a tree of halves takes, but one round to compile.
     """
-    if parallel:
+    n_blocks = elements.rows.shape[-1]
+    places = jnp.arange(n_blocks)
 
-        def either(one, other):
-            return combine(other, one) if reverse else combine(one, other)
+    def join(i, elements):
+        other = places + (1 << i) * (1 if reverse else -1)
+        found = jax.tree.map(
+            lambda x: x[..., jnp.clip(other, 0, n_blocks - 1)], elements
+        )
+        pair = (elements, found) if reverse else (found, elements)
+        inside = (other >= 0) & (other < n_blocks)
+        choose = functools.partial(jnp.where, inside[None, None])
+        return jax.tree.map(choose, combine(*pair), elements)
 
-        return lax.associative_scan(either, elements, reverse=reverse, axis=2)
-
-    def step(before, element):
-        total = combine(element, before) if reverse else combine(before, element)
-        return total, total
-
-    # The axis of stretches goes to the front, and each has one lane of its own.
-    elements = jax.tree.map(lambda x: jnp.moveaxis(x, -1, 0)[..., None], elements)
-    first, rest = (slice(-1, None), slice(-1)) if reverse else (slice(1), slice(1, None))
-    start = jax.tree.map(lambda x: x[first], elements)
-    _, found = lax.scan(
-        step,
-        jax.tree.map(lambda x: x[0], start),
-        jax.tree.map(lambda x: x[rest], elements),
-        reverse=reverse,
-    )
-    pair = (found, start) if reverse else (start, found)
-    joined = jax.tree.map(lambda *parts: jnp.concatenate(parts), *pair)
-    return jax.tree.map(lambda x: jnp.moveaxis(x[..., 0], 0, -1), joined)
+    with jax.named_scope("rounds"):
+        return lax.fori_loop(0, (n_blocks - 1).bit_length(), join, elements)

@@ -157,6 +157,12 @@ def likelihood(evidence: Array, shift: Array) -> Array:
     return jnp.exp(jnp.minimum(difference, largest))
 
 
+def cap(weights: Array) -> Array:
+    """Cut at the largest number; not by `minimum`, whose slope there is NaN."""
+    largest = jnp.finfo(weights.dtype).max
+    return jnp.where(weights > largest, largest, weights)
+
+
 def run_forward(chain: Chain, predicted: Array) -> tuple[Array, Forward]:
     """Return the prediction after the last bin, and the forward pass."""
 
@@ -211,19 +217,17 @@ def sum_pairwise(values: Float[Array, "time ..."]) -> Float[Array, "..."]:
 
 
 def run_backward(chain: Chain, forward: Forward, *, summed: bool) -> Future:
-    """Return what the backward pass adds, with the weights of the pairs summed or not."""
+    """Return what the backward pass adds; the weights of the pairs summed or not."""
 
     def step(message, inputs):
         filtered, weight, own = inputs
         transition = chain.transition if own is None else own
-        future = jnp.minimum(weight * message, largest)
+        future = cap(weight * message)
         joint = filtered * message
         total = jnp.sum(joint)  # 1 but for rounding
         before = _product(future, transition.T)
-        outputs = (joint / total, jnp.minimum(future / total, largest))
-        return jnp.minimum(before, largest), outputs
+        return cap(before), (joint / total, cap(future / total))
 
-    largest = jnp.finfo(chain.evidence.dtype).max
     inputs = (
         forward.filtered,
         future_weights(chain, forward),
@@ -257,15 +261,14 @@ def run_backward_lagged(chain: Chain, forward: Forward, lag: int) -> Array:
         last |= ends
     if chain.valid is not None:
         last |= ~jnp.roll(chain.valid, -1)
-    largest = jnp.finfo(weights.dtype).max
 
     def step(_, message):
-        future = jnp.minimum(weights * message, largest)
+        future = cap(weights * message)
         if own is None:
             before = jnp.matmul(future, chain.transition.T, precision=EXACT)
         else:
             before = jnp.einsum("tij,tj->ti", own, future, precision=EXACT)
-        before = jnp.minimum(jnp.roll(before, -1, axis=0), largest)
+        before = cap(jnp.roll(before, -1, axis=0))
         return jnp.where(last[:, None], 1.0, before)
 
     return lax.fori_loop(0, lag, step, jnp.ones_like(weights))
@@ -275,7 +278,7 @@ def future_weights(chain: Chain, forward: Forward) -> Array:
     """Return exp(l_t) / c_t, which the backward message is multiplied with."""
     weights = likelihood(chain.evidence, forward.shift[:, None])
     weights = weights / fill(forward.scale, chain.valid)[:, None]
-    return jnp.minimum(weights, jnp.finfo(weights.dtype).max)
+    return cap(weights)
 
 
 def sequence_ends(chain: Chain) -> Array | None:
@@ -302,13 +305,13 @@ def incoming(transition: Array, n_bins: int) -> Array | None:
 def pair_weights(chain: Chain, filtered: Array, future: Array) -> Array:
     """Return ``filtered_ti u_{t+1,j}`` for each pair of bins."""
     weights = _before(chain, filtered)[:, :, None] * future[1:, None, :]
-    return jnp.minimum(weights, jnp.finfo(weights.dtype).max)
+    return cap(weights)
 
 
 def sum_pair_weights(chain: Chain, filtered: Array, future: Array) -> Array:
     """Return their sum over time."""
     weights = _sum_outer(_before(chain, filtered), future[1:])
-    return jnp.minimum(weights, jnp.finfo(weights.dtype).max)
+    return cap(weights)
 
 
 def _before(chain: Chain, filtered: Array) -> Array:

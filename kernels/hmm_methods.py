@@ -3,19 +3,19 @@
 - "sequential": bin after bin, with no assumption at all.
 - "blocked": blocks of time side by side (`neuromod.kernels.hmm_blocked`), on a CPU the
   lanes of its vector instructions.
-- "associative": one block for each bin, combined in log2(time) rounds; for accelerators,
-  on which a step costs ten microseconds however small it is.
-- "auto": what was measured to be the fastest for such a chain.
+- "associative": one block for each bin, combined in log2(time) rounds: for
+  accelerators, on which a step costs ten microseconds however small it is.
+- "auto": what is the fastest for such a chain.
 
-The last two take the largest log-likelihood of a bin among all states as its scale. If
+Two of them take the largest log-likelihood of a bin among all states as its scale. If
 that hides the states that can be reached, they tell so, and the sequential way gives
 the result: the time of both, but never another number. Derivatives *through* the
 messages are those of the sequential way, too; the first derivative of the likelihood
 is made of the messages themselves, whichever way they were found.
 """
 
-from collections.abc import Callable, Collection
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +28,11 @@ from neuromod.kernels.hmm_messages import Chain, Future, Past
 
 Method = Literal["auto", "sequential", "blocked", "associative"]
 
+# Four vector instructions at a time hide what each of them waits for.
+BYTES_OF_LANES = 128
+# From so many bins on, and up to so many states, an accelerator takes rounds.
+ASSOCIATIVE_BINS, ASSOCIATIVE_STATES = 10_000, 32
+
 
 class Plan(NamedTuple):
     """A method, and how many blocks of time it takes."""
@@ -36,22 +41,17 @@ class Plan(NamedTuple):
     n_blocks: int
 
 
-def plan(
-    method: str,
-    n_blocks: int | None,
-    log_likelihoods: Array,
-    known: Collection[str] = ("sequential", "blocked", "associative"),
-) -> Plan:
+def plan(method: str, n_blocks: int | None, log_likelihoods: Array) -> Plan:
     """Check a method and its number of blocks, or choose them."""
     n_bins, n_states = log_likelihoods.shape
-    if method not in ("auto", *known):
+    if method not in get_args(Method):
         raise ValueError(
-            f"method: got {method!r}, expected 'auto' or one of {', '.join(known)}."
+            f"method: got {method!r}, expected one of {', '.join(get_args(Method))}."
         )
-    if n_blocks is not None and method not in ("blocked", "associative"):
+    if n_blocks is not None and method != "blocked":
         raise ValueError(
-            f"n_blocks: got {n_blocks} with method {method!r}, expected None. Choose "
-            "the method 'blocked' or 'associative' with a number of blocks."
+            f"n_blocks: got {n_blocks} with method {method!r}, expected None: only the "
+            "method 'blocked' has blocks."
         )
     if n_blocks is not None and not 1 <= n_blocks <= n_bins:
         raise ValueError(
@@ -59,18 +59,23 @@ def plan(
             f"{n_bins}."
         )
     if method == "auto":
-        method = _choose(n_bins, n_states, known)
+        method = _choose(n_bins, n_states)
     if n_blocks is None:
-        n_blocks = n_bins if method == "associative" else _count_blocks(n_bins)
+        lanes = BYTES_OF_LANES // log_likelihoods.dtype.itemsize
+        n_blocks = n_bins if method == "associative" else min(lanes, n_bins)
     return Plan(method, n_blocks)
 
 
-def _choose(n_bins: int, n_states: int, known: Collection[str]) -> str:
+def _choose(n_bins: int, n_states: int) -> str:
+    """Return what "auto" stands for.
+
+    On a CPU the blocks win at most a factor of two, and take four times as long to
+    compile.
+    """
+    few = n_states <= ASSOCIATIVE_STATES
+    if few and n_bins >= ASSOCIATIVE_BINS and jax.default_backend() != "cpu":
+        return "associative"
     return "sequential"
-
-
-def _count_blocks(n_bins: int) -> int:
-    return min(48, n_bins)
 
 
 def forward(chain: Chain, predicted: Array, plan: Plan) -> tuple[Array, Past]:
@@ -79,7 +84,7 @@ def forward(chain: Chain, predicted: Array, plan: Plan) -> tuple[Array, Past]:
         return messages.run_past(chain, predicted)
 
     def run(chain, predicted):
-        return blocked.run_forward(chain, predicted, plan.n_blocks, _parallel(plan))
+        return blocked.run_forward(chain, predicted, plan.n_blocks)
 
     return _or_exactly(run, messages.run_past)(chain, predicted)
 
@@ -94,24 +99,15 @@ def both(chain: Chain, plan: Plan, *, summed: bool) -> tuple[Past, Future]:
         return run_exactly(chain)
 
     def run(chain):
-        return blocked.run_both(chain, plan.n_blocks, _parallel(plan), summed)
+        return blocked.run_both(chain, plan.n_blocks, summed)
 
     return _or_exactly(run, run_exactly)(chain)
 
 
-def _parallel(plan: Plan) -> bool:
-    """Tell whether to combine blocks in rounds, each over all of them.
-
-    One after another is faster on one CPU, but would move blocks between devices.
-    """
-    several = jax.device_count() > 1 or jax.default_backend() != "cpu"
-    return plan.method == "associative" or several
-
-
 def _or_exactly(run: Callable[..., tuple], run_exactly: Callable) -> Callable:
-    """Let a function that may lose precision, and tells, be followed by one that cannot.
+    """Follow a function that may lose precision, and tells, by one that cannot.
 
-    A loop that runs once or never: where calls are vmapped, a condition would always
+    In a loop that runs once or never: under `jax.vmap` a condition would always
     compute both.
     """
 
@@ -120,7 +116,8 @@ def _or_exactly(run: Callable[..., tuple], run_exactly: Callable) -> Callable:
         lost, found = run(*arguments)
 
         def again(_):
-            return jnp.zeros_like(lost), run_exactly(*arguments)
+            with jax.named_scope("bin_by_bin"):
+                return jnp.zeros_like(lost), run_exactly(*arguments)
 
         return lax.while_loop(lambda state: state[0], again, (lost, found))[1]
 

@@ -115,7 +115,7 @@ def hmm_sample(
     [0 0 0]
     """
     chain = messages.read(initial, transition, log_likelihoods, observed, reset, length)
-    _, forward = messages.run_forward(chain)
+    _, forward = messages.run_forward(chain, chain.initial)
     noise = jax.random.gumbel(key, forward.filtered.shape, forward.filtered.dtype)
     return _walk_back(chain, jnp.log(forward.filtered) + noise)
 

@@ -32,7 +32,7 @@ def random_weights(
     return *_uniform(key, bound, (of_inputs, of_state)), jnp.zeros((n_gates, n_hidden))
 
 
-@functools.partial(jax.jit, static_argnums=2)
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def _uniform(
     key: Key[Array, ""], bound: float, shapes: tuple[tuple[int, ...], ...]
 ) -> list[Array]:

@@ -105,21 +105,29 @@ def dense(events):
     return laid_out
 
 
-@pytest.mark.parametrize("checkpoint", [None, 1, 5, 24])
+@pytest.mark.parametrize("checkpoint", [None, 5])
 def test_events_are_the_array_that_they_stand_for(checkpoint):
     rng = np.random.default_rng(0)
     step = rng.integers(0, N_STEPS, 15)
     events = Events(step, jnp.asarray(rng.normal(size=(15, 2)), jnp.float32))
     assert len(np.unique(step)) < 15
     options = {"n_steps": N_STEPS, "checkpoint": checkpoint}
-    for more in ({}, {"mask": np.arange(N_STEPS) % 7 != 3}, {"reverse": True}):
-        options |= more
-        got = scan(leaky, jnp.zeros(2), events, **options)
-        want = scan(leaky, jnp.zeros(2), jnp.asarray(dense(events)), **options)
-        np.testing.assert_allclose(got.outputs, want.outputs, atol=1e-6)
-    got = scan(network(), network().initial(), events, **options).outputs
-    want = scan(network(), network().initial(), dense(events), **options).outputs
-    np.testing.assert_allclose(got, want, atol=1e-6)
+
+    @jax.jit
+    def run(value, array):
+        return [every_way(events._replace(value=value)), every_way(array)]
+
+    def every_way(inputs):
+        ways = ({}, {"mask": np.arange(N_STEPS) % 7 != 3}, {"reverse": True})
+        start = network().initial()
+        return [
+            *(scan(leaky, jnp.zeros(2), inputs, **options, **way)[1] for way in ways),
+            scan(network(), start, inputs, **options).outputs,
+        ]
+
+    got, want = run(events.value, jnp.asarray(dense(events)))
+    close = functools.partial(np.testing.assert_allclose, atol=1e-6)
+    jax.tree.map(close, got, want)
 
 
 def test_a_stream_of_events():

@@ -175,8 +175,7 @@ def affine_cells():
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("number", [0, 1])
-@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(("number", "reverse"), [(0, False), (1, True)])
 def test_affine_cells_give_the_same_by_every_method(number, reverse):
     cell = jax.tree.map(lambda x: x.astype(float), list(affine_cells())[number])
     x = X.astype(float).at[3].set(jnp.nan)

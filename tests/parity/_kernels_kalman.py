@@ -42,20 +42,24 @@ def _check_group(fixture: Fixture, group: str, case: Case) -> None:
     observations, observed = read("y"), None
     if f"{group}/mask" in fixture:
         observed = jnp.asarray(fixture[f"{group}/mask"])
-    log_likelihood = fixture[f"{group}/loglik"]
-    stored = [name for name in RESULTS if f"{group}/{name}" in fixture]
-    if not {"filtered_mean", "smoothed_mean"} <= set(stored):
+    stored = fixture[f"{group}/loglik"]
+    names = [name for name in RESULTS if f"{group}/{name}" in fixture]
+    if not {"filtered_mean", "smoothed_mean"} <= set(names):
         raise KeyError(f"filtered_mean or smoothed_mean of {group!r} is missing")
+    filtered = kernels.kalman_filter(model, observations, observed=observed)
+    value = kernels.kalman_log_likelihood(model, observations, observed=observed)
+    case.compare("loglik of the filter", filtered.log_likelihood, stored, TOLERANCE)
+    case.compare("loglik", value, stored, TOLERANCE)
     for method in METHODS:
-        options = {"observed": observed, "method": method}
         smoothed = kernels.kalman_smoother(
-            model, observations, cross_covariances=True, **options
+            model,
+            observations,
+            observed=observed,
+            method=method,
+            cross_covariances=True,
         )
-        filtered = kernels.kalman_filter(model, observations, **options)
-        value = kernels.kalman_log_likelihood(model, observations, **options)
-        for got in (smoothed.log_likelihood, filtered.log_likelihood, value):
-            case.compare(f"loglik, {method}", got, log_likelihood, TOLERANCE)
-        for name in stored:
+        case.compare(f"loglik, {method}", smoothed.log_likelihood, stored, TOLERANCE)
+        for name in names:
             got = getattr(smoothed, RESULTS[name])
             want = fixture[f"{group}/{name}"]
             case.compare(f"{name}, {method}", got, want, TOLERANCE)

@@ -5,6 +5,7 @@ The folder has the format of ``shared/reference/kernels`` (its README): arrays u
 known by its arrays, then by its name.
 """
 
+import functools
 import sys
 from pathlib import Path
 
@@ -69,9 +70,10 @@ def check_hmm_group(fixture, group, case) -> None:
         seen = fixture[f"{group}/mask"]
     observed = jnp.asarray(seen)
     filtered = kernels.hmm_filter(*chain, observed=observed)
-    smoothed = kernels.hmm_smoother(
-        *chain, observed=observed, transition_posteriors=True
+    smooth = functools.partial(
+        kernels.hmm_smoother, *chain, observed=observed, transition_posteriors=True
     )
+    smoothed = smooth()
     best = kernels.hmm_viterbi(*chain, observed=observed)
     log_likelihood, gradient = jax.value_and_grad(kernels.hmm_log_likelihood, 2)(
         *chain, observed=observed
@@ -97,6 +99,12 @@ def check_hmm_group(fixture, group, case) -> None:
     for name in present(fixture, group):
         got, tolerance = results[name]
         case.compare(name, got, fixture[f"{group}/{name}"], tolerance)
+    for method in ("blocked", "associative"):
+        other = smooth(method=method)
+        case.compare(f"loglik, {method}", other.log_likelihood, stored, TOLERANCE)
+        case.compare(f"gamma, {method}", other.smoothed, gamma, posterior)
+        counts = smoothed.transition_counts
+        case.compare(f"xi, {method}", other.transition_counts, counts, posterior)
 
 
 def present(fixture: Fixture, group: str) -> list[str]:
