@@ -29,10 +29,25 @@ Count = Int[Array, ""] | Int[np.ndarray, ""] | int | np.integer
 # derivative, which stores little and in order, much more does not.
 STORED_BYTES = 8 * 2**20
 STORED_BYTES_GATED = 256 * 2**20
+# But a call that takes more than this gets it from the system anew, page by page, and
+# up to so many units a second forward pass is faster than that.
+MAPPED_BYTES = 32 * 2**20
+FEW_UNITS = 256
 # What a chunk of a gated cell may store, so that its backward pass finds it in a cache.
-CHUNK_BYTES = 4 * 2**20
+CHUNK_BYTES = 2 * 2**20
 # Each chunk adds once to the gradient of the weights, which should not cost much.
 FEWEST_STEPS = 10
+
+
+class Needs(NamedTuple):
+    """What the gradient of an uncut loop takes (bytes).
+
+    What it stores between its passes, its outputs, and one carry.
+    """
+
+    stored: int
+    outputs: int
+    carry: int
 
 
 class Slices(NamedTuple):
@@ -127,16 +142,26 @@ def without_padding(size: int, n_steps: int) -> int:
     return next((k for k in sizes if n_steps % k == 0), size)
 
 
-def size_for(stored: int, n_steps: int, several: bool, gated: bool) -> tuple[int, bool]:
+def size_for(
+    needs: Needs, n_steps: int, several: bool, n_hidden: int | None
+) -> tuple[int, bool]:
     """Return the size of a chunk, and whether its inside is computed again.
 
-    ``stored`` is what the gradient of the uncut loop keeps (bytes).
+    ``n_hidden`` is the number of units of a cell with a hand-written derivative.
     """
-    recomputed = stored > (STORED_BYTES_GATED if gated else STORED_BYTES)
-    if gated and stored > CHUNK_BYTES and not recomputed:
-        size = max(FEWEST_STEPS, round(n_steps * CHUNK_BYTES / stored))
-        return without_padding(size, n_steps), False
-    return root(n_steps) if recomputed or several else n_steps, recomputed
+    if n_hidden is None:
+        recomputed = needs.stored > STORED_BYTES
+        return root(n_steps) if recomputed or several else n_steps, recomputed
+    # With the outputs come their gradient, and the states that multiply the weights.
+    mapped = needs.stored + 3 * needs.outputs > MAPPED_BYTES
+    recomputed = needs.stored > STORED_BYTES_GATED
+    recomputed |= mapped and n_hidden <= FEW_UNITS
+    if needs.stored <= CHUNK_BYTES:
+        return root(n_steps) if several else n_steps, recomputed
+    size = max(FEWEST_STEPS, round(n_steps * CHUNK_BYTES / needs.stored))
+    if recomputed and n_steps * needs.carry > size * MAPPED_BYTES:
+        size = max(size, root(n_steps))
+    return without_padding(size, n_steps), recomputed
 
 
 def stored_bytes(run: Callable, carry: Any, slices: Any) -> int:

@@ -43,7 +43,7 @@ from neuromod.kernels.cell import Cell, draw, is_key
 from neuromod.kernels.chunk import Work
 from neuromod.kernels.events import Events
 from neuromod.kernels.gated import GatedCell
-from neuromod.kernels.loop import Chunks, Count, Flags, Slices
+from neuromod.kernels.loop import Chunks, Count, Flags, Needs, Slices
 from neuromod.kernels.outputs import Outputs
 
 Step = Callable[..., tuple[Any, Any]]
@@ -341,9 +341,9 @@ def _cut(
     if checkpoint is None:
         size, recomputed = loop.root(n_steps) if several else n_steps, False
     elif checkpoint == "auto":
-        stored = loop.stored_bytes(work, state, (slices, None)) if n_steps else 0
-        gated = isinstance(work.step, GatedCell)
-        size, recomputed = loop.size_for(stored, n_steps, several, gated)
+        n_hidden = work.step.n_hidden if isinstance(work.step, GatedCell) else None
+        needs = _needs(work, state, slices) if n_steps else Needs(0, 0, 0)
+        size, recomputed = loop.size_for(needs, n_steps, several, n_hidden)
     elif isinstance(checkpoint, bool) or not checkpoint >= 1:
         raise ValueError(
             f"checkpoint: got {checkpoint!r}, expected a number of steps >= 1, 'auto' "
@@ -354,3 +354,12 @@ def _cut(
     every = work.asked if isinstance(work.asked, int) else 1
     size = max(1, -(-size // every)) * every
     return Chunks(n_steps, size, recomputed and size < n_steps)
+
+
+def _needs(work: Work, state: Any, slices: Slices) -> Needs:
+    _, rows = jax.eval_shape(work, state, (slices, None))
+    return Needs(
+        stored=loop.stored_bytes(work, state, (slices, None)),
+        outputs=loop.count_bytes(rows),
+        carry=loop.count_bytes(state),
+    )

@@ -6,14 +6,15 @@
     python tests/benchmarks/kernels.py hmm --peer-python peer/bin/python \
         --out docs/benchmarks/kernels_hmm.json
 
-The parts are ``hmm`` (beside dynamax), ``cells`` (beside PyTorch) and ``chain`` (the
-gradient of a small model beside its own forward pass). Each library runs its own
-functions on the same work in a process of its own, in turn with the others: ours as a
-user gets them and without the XLA option that importing neuromod sets, a peer on JAX
-with and without it.
+The parts are ``hmm`` and ``kalman`` (beside dynamax), ``cells`` (beside PyTorch) and
+``chain`` (the gradient of a small model beside its own forward pass). Each library runs
+its own functions on the same work in a process of its own, in turn with the others:
+ours as a user gets them and without the XLA option that importing neuromod sets, a peer
+on JAX with and without it.
 """
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -25,30 +26,23 @@ from typing import Any
 if __name__ == "__main__":  # the script's own folder would shadow the package `kernels`
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
-from tests.benchmarks._measure import ONE_THREAD, Worker, machine, race, serve
+from tests.benchmarks._measure import Worker, keep_to, machine, race, serve
 
 OPTION = "--xla_backend_extra_options=xla_cpu_small_while_loop_byte_threshold=65536"
-PEERS = {"hmm": "dynamax", "cells": "torch", "chain": None}
+PEERS = {"hmm": "dynamax", "kalman": "dynamax", "cells": "torch", "chain": None}
 
 
 def tasks(options: argparse.Namespace) -> list[tuple]:
     """List what is timed."""
-    if options.part == "cells":
-        from tests.benchmarks import kernels_cells
-
-        chosen = kernels_cells.tasks()
-        return [t for t in chosen if not options.kinds or t[0] in options.kinds]
-    return _module(options.part).tasks(options.steps)
+    module = _module(options.part)
+    if options.part != "cells":
+        return module.tasks(options.steps)
+    chosen = module.tasks()
+    return [t for t in chosen if not options.kinds or t[0] in options.kinds]
 
 
 def _module(part: str) -> Any:
-    if part == "hmm":
-        from tests.benchmarks import kernels_hmm as module
-    elif part == "chain":
-        from tests.benchmarks import kernels_chain as module
-    else:
-        from tests.benchmarks import kernels_cells as module
-    return module
+    return importlib.import_module(f"tests.benchmarks.kernels_{part}")
 
 
 class Prepared(dict):
@@ -65,6 +59,7 @@ class Prepared(dict):
 
 def serve_library(library: str, options: argparse.Namespace) -> None:
     """Be the worker of one library."""
+    keep_to(options.threads)
     module = _module(options.part)
     arguments = (options.threads,) if library == "torch" else ()
     prepare = getattr(module, f"of_{library}")(*arguments)
@@ -80,7 +75,7 @@ def serve_library(library: str, options: argparse.Namespace) -> None:
 
 def start_workers(options: argparse.Namespace) -> dict[str, Worker]:
     """Start one process for each contender."""
-    peer, flags = PEERS[options.part], ONE_THREAD if options.threads == 1 else ""
+    peer = PEERS[options.part]
 
     def start(python, library, environment):
         arguments = [options.part, "--serve", library, "--threads", options.threads]
@@ -88,14 +83,14 @@ def start_workers(options: argparse.Namespace) -> dict[str, Worker]:
         threads = {"OMP_NUM_THREADS": str(options.threads)}
         return Worker(command, environment | threads)
 
-    without = {"XLA_FLAGS": flags, "NEUROMOD_NO_XLA_OPTION": "1"}
-    workers = {"neuromod": start(sys.executable, "neuromod", {"XLA_FLAGS": flags})}
+    without = {"XLA_FLAGS": "", "NEUROMOD_NO_XLA_OPTION": "1"}
+    workers = {"neuromod": start(sys.executable, "neuromod", {"XLA_FLAGS": ""})}
     if options.part != "cells":  # too large to be folded, with the option or without
         workers["neuromod without option"] = start(sys.executable, "neuromod", without)
     if options.peer_python is not None and peer is not None:
         workers[peer] = start(options.peer_python, peer, without)
         if peer == "dynamax":
-            option = {"XLA_FLAGS": f"{OPTION} {flags}"}
+            option = {"XLA_FLAGS": OPTION}
             workers["dynamax with option"] = start(options.peer_python, peer, option)
     return workers
 
@@ -163,7 +158,9 @@ def main() -> None:
     }
     show(found, list(workers))
     if options.part == "cells" and peer in workers:
-        report["summary"] = _module("cells").summary(found, "neuromod", peer)
+        clock = "cpu_s" if options.threads == 1 else "wall_s"
+        summary = _module("cells").summary
+        report["summary"] = summary(found, clock, "neuromod", peer)
         print(json.dumps(report["summary"], indent=1))
     for name in report["missing"]:
         print(f"{name}: MISSING, not measured (give --peer-python)")

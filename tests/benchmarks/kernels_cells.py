@@ -79,13 +79,15 @@ def of_torch(n_threads: int) -> Callable[..., Callable[[], object]]:
     return prepare
 
 
-def summary(rows: list[dict], ours: str, peer: str) -> dict[str, dict[str, float]]:
+def summary(
+    rows: list[dict], clock: str, ours: str, peer: str
+) -> dict[str, dict[str, float]]:
     """Give, for each kind and pass, how many times longer the peer takes than ours."""
     found = {}
     for kind in KINDS:
         for what in PASSES:
             ratios = [
-                row["cpu_s"][peer] / row["cpu_s"][ours]
+                row[clock][peer] / row[clock][ours]
                 for row in rows
                 if (row["task"][0], row["task"][-1]) == (kind, what)
             ]

@@ -2,15 +2,25 @@
 
 The smoother is compared twice, because dynamax's public call always gives the
 posteriors of the transitions: ``smoother`` is its inside without them beside ours,
-which has the expected counts in any case.
+which has the expected counts in any case. Ours is timed in blocks of time, too, beside
+the same call of dynamax.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
 
 N_STATES = 5
-WORK = ("filter", "smoother", "smoother and transitions", "viterbi", "gradient")
+WORK = (
+    "filter",
+    "smoother",
+    "smoother, blocked",
+    "smoother and transitions",
+    "viterbi",
+    "gradient",
+    "gradient, blocked",
+)
 
 
 def tasks(steps: list[int]) -> list[tuple]:
@@ -33,12 +43,18 @@ def of_neuromod() -> Callable[..., Callable[[], object]]:
 
     from neuromod import kernels
 
+    def blocked(function):
+        return functools.partial(function, method="blocked")
+
+    parameters = (0, 1, 2)
     functions = {
         "filter": kernels.hmm_filter,
         "smoother": kernels.hmm_smoother,
+        "smoother, blocked": blocked(kernels.hmm_smoother),
         "smoother and transitions": kernels.hmm_smoother,
         "viterbi": kernels.hmm_viterbi,
-        "gradient": jax.grad(kernels.hmm_log_likelihood, (0, 1, 2)),
+        "gradient": jax.grad(kernels.hmm_log_likelihood, parameters),
+        "gradient, blocked": jax.grad(blocked(kernels.hmm_log_likelihood), parameters),
     }
     return _preparer(functions)
 
@@ -57,9 +73,11 @@ def of_dynamax() -> Callable[..., Callable[[], object]]:
     functions = {
         "filter": peer.hmm_filter,
         "smoother": without_transitions,
+        "smoother, blocked": without_transitions,
         "smoother and transitions": peer.hmm_smoother,
         "viterbi": peer.hmm_posterior_mode,
         "gradient": jax.grad(log_likelihood, (0, 1, 2)),
+        "gradient, blocked": jax.grad(log_likelihood, (0, 1, 2)),
     }
     return _preparer(functions)
 

@@ -64,5 +64,5 @@ def test_a_missing_peer_is_told(tmp_path):
     flags = {name: facts["XLA_FLAGS"] for name, facts in report["workers"].items()}
     assert "small_while_loop" in flags["neuromod"]
     assert "small_while_loop" not in flags["neuromod without option"]
-    assert len(report["rows"]) == 10
+    assert len(report["rows"]) == 14
     assert all("dynamax" not in row["cpu_s"] for row in report["rows"])
