@@ -35,10 +35,8 @@ PEERS = {"hmm": "dynamax", "kalman": "dynamax", "cells": "torch", "chain": None}
 def tasks(options: argparse.Namespace) -> list[tuple]:
     """List what is timed."""
     module = _module(options.part)
-    if options.part != "cells":
-        return module.tasks(options.steps)
-    chosen = module.tasks()
-    return [t for t in chosen if not options.kinds or t[0] in options.kinds]
+    chosen = module.tasks(*([] if options.part == "cells" else [options.steps]))
+    return [task for task in chosen if not options.only or task[0] in options.only]
 
 
 def _module(part: str) -> Any:
@@ -136,7 +134,7 @@ def main() -> None:
     parser.add_argument("--peer-python", type=Path, help="a Python that has the peer")
     parser.add_argument("--out", type=Path, help="where to write the figures as JSON")
     parser.add_argument("--steps", type=int, nargs="+", default=[10_000, 100_000])
-    parser.add_argument("--kinds", nargs="+", help="cells: of RNN, GRU, LSTM")
+    parser.add_argument("--only", nargs="+", help="such as: LSTM, or smoother")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--serve", help=argparse.SUPPRESS)

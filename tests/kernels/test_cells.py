@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from neuromod.kernels import GRU, LSTM, MTRNN, LeakyRNN, scan
 
@@ -198,6 +200,41 @@ def test_projection_and_chunks_change_nothing(project, checkpoint):
     info = scan(*every[:3], **options).info
     assert (info.projected, info.recomputed) == (project, checkpoint is not None)
     assert info.n_chunks == (1 if checkpoint is None else 3)
+
+
+@functools.partial(jax.jit, static_argnames="first_step")
+def go_on(cell, carry, x, noise, mask, reset, length, first_step):
+    """Run a part of a stream whose resets go back to the very first carry."""
+    options = {"mask": mask, "reset": reset, "length": length, "noise": noise}
+    options["initial"] = start_of(cell)
+    return scan(cell, carry, x, first_step=first_step, **options)[:2]
+
+
+flags = st.lists(st.booleans(), min_size=T, max_size=T).map(np.array)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("case", ["noise outside", "lstm"])
+@settings(max_examples=20)
+@given(mask=flags, reset=flags, length=st.integers(0, T))
+@example(mask=MASK, reset=RESET, length=0)
+@example(mask=MASK, reset=RESET, length=1)
+def test_a_stream_gives_the_whole(case, mask, reset, length):
+    """In three parts, with noise drawn from a key, wherever the sequence ends."""
+    kind, options, _ = CASES[case]
+    cell, x, noise = make(kind, options)
+    noise = None if noise is None else jax.random.key(3)
+    start = carry = start_of(cell)
+    want = go_on(cell, start, x, noise, mask, reset, length, 0)
+    parts = []
+    for first in range(0, T, 3):
+        cut = slice(first, first + 3)
+        left = min(max(length - first, 0), 3)
+        arguments = (carry, x[cut], noise, mask[cut], reset[cut], left, first)
+        carry, outputs = go_on(cell, *arguments)
+        parts.append(outputs)
+    close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-12)
+    jax.tree.map(close, (carry, jnp.concatenate(parts)), want)
 
 
 @pytest.mark.usefixtures("float64")
