@@ -51,6 +51,7 @@ from jaxtyping import Array, Num
 from neuromod.kernels import affine_methods as methods
 from neuromod.kernels.affine_methods import Marks, Method, Plan
 from neuromod.kernels.loop import Count, Flags
+from neuromod.kernels.methods import choose
 
 # On an accelerator the associative method takes n**3 multiplications per step for n
 # states, the sequential one n**2: for more states or fewer steps it does not pay.
@@ -132,7 +133,7 @@ def affine_scan(
     decay, drive, initial = _unify(decay, drive, initial)
     decay, varying = _read_decay(decay, drive)
     marks = methods.read_marks(len(drive), mask, reset, length)
-    method = methods.choose(method, len(drive))
+    method = choose(method, methods.KNOWN, len(drive), methods.ASSOCIATIVE_STEPS)
     plan = Plan(methods.DIAGONAL, varying, reverse, method, _count_blocks(n_blocks))
     return _run(plan, decay, drive, initial, marks)
 
@@ -191,7 +192,7 @@ def matrix_affine_scan(
     marks = methods.read_marks(len(drive), mask, reset, length)
     small = drive.shape[1] <= ASSOCIATIVE_STATES
     enough = ASSOCIATIVE_STEPS_DENSE if small else None
-    method = methods.choose(method, len(drive), enough=enough)
+    method = choose(method, methods.KNOWN, len(drive), enough)
     plan = Plan(methods.DENSE, varying, reverse, method, _count_blocks(n_blocks))
     return _run(plan, dynamics, drive, initial, marks)
 

@@ -16,11 +16,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from neuromod.kernels.affine import affine_scan, matrix_affine_scan
+from neuromod.kernels.affine_methods import ASSOCIATIVE_STEPS
 from neuromod.kernels.cell import Cell
 from neuromod.kernels.loop import Slices, select
-
-# From here on an accelerator is faster in parallel.
-ASSOCIATIVE_STEPS = 2000
+from neuromod.kernels.methods import choose
 
 
 class AffineCell(Cell):
@@ -97,9 +96,8 @@ def chosen(cell: Any, method: str, n_steps: int) -> str:
     """Return the method to run a cell with."""
     if not isinstance(cell, AffineCell) or method != "auto":
         return "sequential" if method == "auto" else method
-    pays = not cell.dense and n_steps >= ASSOCIATIVE_STEPS
-    on_cpu = jax.default_backend() == "cpu"
-    return "associative" if pays and not on_cpu else "sequential"
+    enough = None if cell.dense else ASSOCIATIVE_STEPS
+    return choose(method, ("sequential", "associative"), n_steps, enough)
 
 
 def run(

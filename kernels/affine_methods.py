@@ -26,7 +26,7 @@ nothing but the states is stored. All modes and orders of differentiation follow
 """
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -39,6 +39,7 @@ from neuromod.kernels.loop import Count, Flags
 
 Method = Literal["auto", "sequential", "associative", "blocked"]
 
+KNOWN = ("sequential", "associative", "blocked")
 # From so many steps on the associative method wins on an accelerator.
 ASSOCIATIVE_STEPS = 2_000
 
@@ -102,27 +103,6 @@ def clear(numbers: Array, used: Flags | None, fill: Array | float = 0) -> Array:
         return numbers
     used = used.reshape(-1, *(1,) * (numbers.ndim - 1))
     return jnp.where(used, numbers, jnp.asarray(fill, numbers.dtype))
-
-
-def choose(
-    method: Method,
-    n_steps: int,
-    known: Collection[str] = ("sequential", "associative", "blocked"),
-    enough: int | None = ASSOCIATIVE_STEPS,
-) -> Method:
-    """Return the method that "auto" stands for: associative from ``enough`` steps on.
-
-    Sequential on a CPU, or where ``enough`` is None, whatever the number of steps.
-    """
-    if method == "auto":
-        many = enough is not None and n_steps >= enough
-        parallel = many and jax.default_backend() != "cpu"
-        return "associative" if parallel else "sequential"
-    if method not in known:
-        raise ValueError(
-            f"method: got {method!r}, expected 'auto' or one of {', '.join(known)}."
-        )
-    return method
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))

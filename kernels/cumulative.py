@@ -26,13 +26,14 @@ from jaxtyping import Array, Bool, Float, Num, Real, Shaped
 
 from neuromod.kernels.affine import Numbers, affine_scan
 from neuromod.kernels.affine_methods import (
+    ASSOCIATIVE_STEPS,
     Method,
     check_shape,
-    choose,
     clear,
     read_marks,
 )
 from neuromod.kernels.loop import Count, Flags
+from neuromod.kernels.methods import choose
 
 _STATIC = ("reverse", "method")
 
@@ -206,7 +207,7 @@ def cumulative_max(
         initial = jnp.full(values.shape[1:], lowest, values.dtype)
     if not len(values):
         return Cumulative(values, initial)
-    run = _METHODS[choose(method, len(values), _METHODS)]
+    run = _METHODS[choose(method, _METHODS, len(values), ASSOCIATIVE_STEPS)]
     values = clear(values, marks.valid, lowest)
     maxima = run(values, initial, marks.restart, lowest, reverse)
     return Cumulative(clear(maxima, marks.valid), maxima[0 if reverse else -1])

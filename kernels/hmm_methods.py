@@ -15,7 +15,7 @@ is made of the messages themselves, whichever way they were found.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,12 +25,16 @@ from jaxtyping import Array
 from neuromod.kernels import hmm_blocked as blocked
 from neuromod.kernels import hmm_messages as messages
 from neuromod.kernels.hmm_messages import Chain, Future, Past
+from neuromod.kernels.methods import choose
 
 Method = Literal["auto", "sequential", "blocked", "associative"]
 
 # Four vector instructions at a time hide what each of them waits for.
 BYTES_OF_LANES = 128
-# From so many bins on, and up to so many states, an accelerator takes rounds.
+KNOWN = ("sequential", "blocked", "associative")
+# On a CPU blocks win at most a factor of two, and take four times as long to compile:
+# they have to be asked for. From so many bins on, and up to so many states, an
+# accelerator takes rounds.
 ASSOCIATIVE_BINS, ASSOCIATIVE_STATES = 10_000, 32
 
 
@@ -44,38 +48,22 @@ class Plan(NamedTuple):
 def plan(method: str, n_blocks: int | None, log_likelihoods: Array) -> Plan:
     """Check a method and its number of blocks, or choose them."""
     n_bins, n_states = log_likelihoods.shape
-    if method not in get_args(Method):
-        raise ValueError(
-            f"method: got {method!r}, expected one of {', '.join(get_args(Method))}."
-        )
     if n_blocks is not None and method != "blocked":
         raise ValueError(
-            f"n_blocks: got {n_blocks} with method {method!r}, expected None: only the "
-            "method 'blocked' has blocks."
+            f"n_blocks: got {n_blocks} with method {method!r}, expected None. Leave "
+            "it out, or choose the method 'blocked'."
         )
     if n_blocks is not None and not 1 <= n_blocks <= n_bins:
         raise ValueError(
             f"n_blocks: got {n_blocks}, expected a number from 1 to that of the bins, "
             f"{n_bins}."
         )
-    if method == "auto":
-        method = _choose(n_bins, n_states)
+    enough = ASSOCIATIVE_BINS if n_states <= ASSOCIATIVE_STATES else None
+    method = choose(method, KNOWN, n_bins, enough)
     if n_blocks is None:
         lanes = BYTES_OF_LANES // log_likelihoods.dtype.itemsize
         n_blocks = n_bins if method == "associative" else min(lanes, n_bins)
     return Plan(method, n_blocks)
-
-
-def _choose(n_bins: int, n_states: int) -> str:
-    """Return what "auto" stands for.
-
-    On a CPU the blocks win at most a factor of two, and take four times as long to
-    compile.
-    """
-    few = n_states <= ASSOCIATIVE_STATES
-    if few and n_bins >= ASSOCIATIVE_BINS and jax.default_backend() != "cpu":
-        return "associative"
-    return "sequential"
 
 
 def forward(chain: Chain, predicted: Array, plan: Plan) -> tuple[Array, Past]:

@@ -218,7 +218,7 @@ def kalman_filter(
         start = jax.tree.map(
             lambda x, y: jnp.where(again, x, y), chain.initial, predicted
         )
-    method = messages.choose(method, len(observations))
+    method = messages.choose_for(method, observations)
     following, updates = messages.run_forward(chain, method, start)
     known = leads_on(model, len(observations))
     return KalmanFilter(*_common(chain, updates), following if known else None)
@@ -260,7 +260,7 @@ def kalman_smoother(
     ['3.000', '5.000']
     """
     chain = read(model, observations, observed, reset, length)
-    method = messages.choose(method, len(observations))
+    method = messages.choose_for(method, observations)
     _, updates = messages.run_forward(chain, method)
 
     def part(cut, filtered, last):

@@ -91,7 +91,7 @@ def kalman_log_likelihood(
     3.000 2.000
     """
     chain = read(model, observations, observed, reset, length)
-    return _log_likelihood(chain, messages.choose(method, len(observations)))
+    return _log_likelihood(chain, messages.choose_for(method, observations))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -38,11 +38,13 @@ from neuromod.kernels.kalman_algebra import (
     symmetric,
 )
 from neuromod.kernels.kalman_model import Bin, Chain, Gaussian, at_bin
+from neuromod.kernels.methods import choose
 
 Method = Literal["auto", "sequential", "associative"]
 
-# A GPU takes longer to start a step than to compute it, and on a CPU nothing is won.
-LONG = 10_000
+KNOWN = ("sequential", "associative")
+# From so many bins on the associative method wins on an accelerator.
+ASSOCIATIVE_BINS = 10_000
 
 
 class Update(NamedTuple):
@@ -69,16 +71,9 @@ class Recursion(NamedTuple):
         return Gaussian(self.offset, self.covariance)
 
 
-def choose(method: Method, n_bins: int) -> Method:
-    """Return "sequential" or "associative"."""
-    if method not in ("auto", "sequential", "associative"):
-        raise ValueError(
-            f"method: got {method!r}, expected 'auto', 'sequential' or 'associative'."
-        )
-    if method != "auto":
-        return method
-    on_cpu = jax.default_backend() == "cpu"
-    return "sequential" if on_cpu or n_bins < LONG else "associative"
+def choose_for(method: Method, observations: Array) -> str:
+    """Return the method for a recording (time, channel)."""
+    return choose(method, KNOWN, len(observations), ASSOCIATIVE_BINS)
 
 
 def update(predicted: Gaussian, own: Bin) -> Update:

@@ -75,7 +75,7 @@ def kalman_sample(
      [0.]]
     """
     chain = read(model, observations, observed, reset, length)
-    method = messages.choose(method, len(observations))
+    method = messages.choose_for(method, observations)
     _, updates = messages.run_forward(chain, method)
 
     def part(cut, filtered, last, noise):

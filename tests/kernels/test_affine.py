@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from jax import lax
 from jax.test_util import check_grads
 
-from neuromod import _xla
 from neuromod.kernels import affine_methods
 from neuromod.kernels.affine import affine_scan, matrix_affine_scan
+from tests.kernels.folded import assert_each_loop_is_one_kernel
 
 METHODS = tuple(affine_methods.METHODS)
 CASES = {  # recurrence, number of steps, a factor for each step, complex
@@ -327,8 +327,6 @@ def test_only_states_are_stored():
 @pytest.mark.parametrize("case", ["decays", "one matrix"])
 def test_each_loop_is_one_kernel(case):
     """What makes it fast on a CPU: XLA compiles the whole loop, marks included."""
-    if _xla.state() != "set" or jax.default_backend() != "cpu":
-        pytest.skip("needs neuromod's XLA option, and a CPU")
     flags = {"reset": jnp.zeros(500, bool), "length": 400}
 
     def total(parts):
@@ -336,9 +334,7 @@ def test_each_loop_is_one_kernel(case):
         return jnp.sum(states.real)
 
     arguments = [x.astype(np.complex64) for x in example(case, n_steps=500)]
-    program = jax.jit(jax.grad(total)).lower(to_parts(arguments)).compile().as_text()
-    assert program.count('xla_cpu_small_call="true"') == 2
-    assert program.count(" while(") == 2
+    assert_each_loop_is_one_kernel(jax.grad(total), 2, to_parts(arguments))
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ def test_auto(n_bins, n_states, method, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "newton"}, "method: got 'newton', expected one of auto, seq"),
+        ({"method": "newton"}, "method: got 'newton', expected 'auto' or one of"),
         ({"method": "blocked", "n_blocks": 0}, "n_blocks: got 0, expected a number"),
         ({"method": "blocked", "n_blocks": 6}, "n_blocks: got 6, expected a number"),
         ({"n_blocks": 2}, "n_blocks: got 2 with method 'auto', expected None"),

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from neuromod import _xla, kernels
+from neuromod import kernels
 from tests.kernels.brute_force import log_space, random_chain
+from tests.kernels.folded import assert_each_loop_is_one_kernel
 
 PRECISIONS = ["float32", "float64"]
 
@@ -169,11 +170,7 @@ FOLDED = {
 @pytest.mark.parametrize("name", FOLDED)
 def test_each_loop_is_one_kernel(name):
     """What makes it fast on a CPU: XLA compiles the whole loop, masks included."""
-    if _xla.state() != "set" or jax.default_backend() != "cpu":
-        pytest.skip("needs neuromod's XLA option, and a CPU")
     function, n_loops = FOLDED[name]
     arrays = [jnp.asarray(x, np.float32) for x in random_chain(0, 500, 5)]
     options = {"reset": jnp.zeros(500, bool), "length": 400}
-    program = jax.jit(function).lower(*arrays, **options).compile().as_text()
-    assert program.count('xla_cpu_small_call="true"') == n_loops
-    assert program.count(" while(") == n_loops
+    assert_each_loop_is_one_kernel(function, n_loops, *arrays, **options)

@@ -196,7 +196,9 @@ def test_shapes_that_do_not_fit(argument, shape):
 @pytest.mark.usefixtures("own_errors_only")
 def test_an_unknown_method():
     arrays = to_jax(random_model(0, 4, 2, 2), np.float32)
-    message = "method: got 'parallel', expected 'auto', 'sequential' or 'associative'"
+    message = (
+        "method: got 'parallel', expected 'auto' or one of sequential, associative"
+    )
     with pytest.raises(ValueError, match=message):
         kalman_smoother(*arrays, method="parallel")
 

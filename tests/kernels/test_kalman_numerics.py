@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from neuromod import _xla
 from neuromod.kernels.kalman import kalman_filter, kalman_smoother
 from neuromod.kernels.kalman_likelihood import kalman_log_likelihood
 from neuromod.kernels.kalman_model import KalmanModel
+from tests.kernels.folded import assert_each_loop_is_one_kernel
 from tests.kernels.kalman_dense import condition_jointly, random_model
 
 METHODS = ("sequential", "associative")
@@ -140,11 +140,7 @@ FOLDED = {
 @pytest.mark.parametrize("name", FOLDED)
 def test_each_loop_is_one_kernel(name):
     """What makes it fast on a CPU: XLA compiles the whole loop, masks included."""
-    if _xla.state() != "set" or jax.default_backend() != "cpu":
-        pytest.skip("needs neuromod's XLA option, and a CPU")
     function, n_loops = FOLDED[name]
     arrays = to_jax(random_model(0, 500, 4, 2), np.float32)
     options = {"reset": jnp.zeros(500, bool), "length": 400}
-    program = jax.jit(function).lower(*arrays, **options).compile().as_text()
-    assert program.count('xla_cpu_small_call="true"') == n_loops
-    assert program.count(" while(") == n_loops
+    assert_each_loop_is_one_kernel(function, n_loops, *arrays, **options)
