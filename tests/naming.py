@@ -62,7 +62,11 @@ SPELLINGS = {
     r"labeled|modeled": "labelled, modelled",
 }
 # Names as near as a slip of the pen that do mean two things, and which.
-DISTINCT: dict[frozenset[str], str] = {}
+DISTINCT: dict[frozenset[str], str] = {
+    frozenset(
+        {"preference", "reference"}
+    ): "of a pair of neurons; what is compared with",
+}
 FORBIDDEN_CALLS = {
     "eval": "parse the text instead",
     "exec": "write the code out",

@@ -90,10 +90,9 @@ def fit(
     link: Annotated[
         str | None, _fitting(metavar="NAME", text="softplus, sigmoid or exp.")
     ] = None,
-    ridge: Annotated[
-        float,
-        _fitting(metavar="X", text="Precision of the prior on the weights.", min=0),
-    ] = 1.0,
+    prior: Annotated[
+        str, _fitting(metavar="NAME", text="one_hot, gaussian, ridge or none.")
+    ] = "one_hot",
     restarts: Annotated[
         int, _fitting(metavar="N", text="Starting points; the best end is kept.", min=1)
     ] = 4,
@@ -122,7 +121,7 @@ def fit(
         basis=filters,
         observation=observation,
         link=link,
-        ridge=ridge,
+        prior=prior,
         n_restarts=restarts,
         max_iterations=max_iterations,
         tolerance=tolerance,

@@ -1,6 +1,8 @@
 """Switching GLMs: brain states and connectivity from spike trains."""
 
+from neuromod.switching.basis import b_spline_basis as b_spline_basis
 from neuromod.switching.basis import exponential_basis as exponential_basis
+from neuromod.switching.basis import lag_basis as lag_basis
 from neuromod.switching.basis import raised_cosine_basis as raised_cosine_basis
 from neuromod.switching.fit import fit as fit
 from neuromod.switching.metrics import ShiftTest as ShiftTest
@@ -11,6 +13,7 @@ from neuromod.switching.metrics import match_states as match_states
 from neuromod.switching.metrics import occupancy as occupancy
 from neuromod.switching.metrics import state_accuracy as state_accuracy
 from neuromod.switching.model import SwitchingGLM as SwitchingGLM
+from neuromod.switching.one_hot import OneHot as OneHot
 from neuromod.switching.plot import plot_connectivity as plot_connectivity
 from neuromod.switching.plot import plot_convergence as plot_convergence
 from neuromod.switching.plot import plot_dwell_times as plot_dwell_times
@@ -23,18 +26,25 @@ from neuromod.switching.predict import filter as filter
 from neuromod.switching.predict import predict as predict
 from neuromod.switching.predict import score as score
 from neuromod.switching.predict import smooth as smooth
+from neuromod.switching.priors import Gaussian as Gaussian
+from neuromod.switching.priors import Ridge as Ridge
 from neuromod.switching.simulate import simulate as simulate
 
 __all__ = [
+    "Gaussian",
+    "OneHot",
+    "Ridge",
     "ShiftTest",
     "SwitchingGLM",
     "adjusted_rand_index",
+    "b_spline_basis",
     "circular_shift_test",
     "decode",
     "dwell_times",
     "exponential_basis",
     "filter",
     "fit",
+    "lag_basis",
     "match_states",
     "occupancy",
     "plot_connectivity",

@@ -6,6 +6,7 @@ basis function sums to one, so that a weight is the total effect of one spike.
 
 import numpy as np
 from jaxtyping import Float
+from scipy.interpolate import BSpline
 
 from neuromod.core import dimensions
 from neuromod.core.errors import ShapeError, choice, invalid
@@ -81,23 +82,84 @@ def raised_cosine_basis(
     return bumps / bumps.sum(axis=1, keepdims=True)
 
 
-BASES = {"exponential": exponential_basis, "raised_cosine": raised_cosine_basis}
+def b_spline_basis(
+    n_basis: int = 4, n_lags: int = 10, degree: int = 3
+) -> Float[np.ndarray, "basis lag"]:
+    """Return B-splines on evenly spaced knots.
+
+    Parameters
+    ----------
+    n_basis
+        Number of splines; more than ``degree``.
+    n_lags
+        Number of past bins; at least ``n_basis``.
+    degree
+        Degree of the polynomial pieces.
+
+    Returns
+    -------
+    (basis, lag)
+        Overlapping bumps; each sums to one.
+
+    Raises
+    ------
+    InvalidInputError
+        If there are fewer lags than basis functions, or too few of those.
+
+    Examples
+    --------
+    >>> b_spline_basis(4, 8).shape
+    (4, 8)
+    """
+    degree = dimensions.require_integer(degree, "degree", minimum=0)
+    n_basis = dimensions.require_integer(n_basis, "n_basis", minimum=degree + 1)
+    n_lags = dimensions.require_integer(n_lags, "n_lags", minimum=n_basis)
+    inner = np.linspace(0, 1, n_basis - degree + 1)
+    knots = np.r_[np.zeros(degree), inner, np.ones(degree)]
+    middle = (np.arange(n_lags) + 0.5) / n_lags
+    bumps = BSpline.design_matrix(middle, knots, degree).toarray().T
+    return bumps / bumps.sum(axis=1, keepdims=True)
 
 
-def resolve(basis: object) -> Float[np.ndarray, "basis lag"]:
+def lag_basis(n_lags: int = 5) -> Float[np.ndarray, "basis lag"]:
+    """Return one basis function for every past bin: a free filter.
+
+    Parameters
+    ----------
+    n_lags
+        Number of past bins.
+
+    Examples
+    --------
+    >>> lag_basis(2)
+    array([[1., 0.],
+           [0., 1.]])
+    """
+    return np.eye(dimensions.require_integer(n_lags, "n_lags"))
+
+
+BASES = {
+    "exponential": exponential_basis,
+    "raised_cosine": raised_cosine_basis,
+    "b_spline": b_spline_basis,
+    "lags": lag_basis,
+}
+
+
+def resolve(basis: object, argument: str = "basis") -> Float[np.ndarray, "basis lag"]:
     """Turn what the user passed as ``basis`` into an array, or raise."""
     if basis is None:
         return np.zeros((0, 0))
     if isinstance(basis, str):
-        return BASES[choice("basis", basis, BASES)]()
+        return BASES[choice(argument, basis, BASES)]()
     array = np.asarray(basis, dtype=float)
     if array.ndim != 2 or 0 in array.shape:
         raise invalid(
-            "basis",
+            argument,
             f"shape {array.shape}",
             "shape (basis, lag), the first lag one bin back",
             "A single filter of K lags has shape (1, K): pass basis[None].",
             ShapeError,
         )
-    dimensions.require_finite(array, "basis")
+    dimensions.require_finite(array, argument)
     return array

@@ -1,6 +1,6 @@
 """Labels in and out: spike counts checked at the door, parameters with their axes."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,68 +15,195 @@ from neuromod.switching.inference import Recording
 from neuromod.switching.model import SwitchingGLM
 
 
-def prepare(spikes: Any, argument: str) -> tuple[Sequences, Recording, float]:
-    """Check spike counts at the door and bring them into padded form.
+class Prepared(NamedTuple):
+    """Data that passed the door.
+
+    Parameters
+    ----------
+    data
+        How to give results back.
+    recording
+        Padded values and inputs.
+    bin_size
+        Width of a bin (s).
+    neurons : (neuron,)
+        Labels of what the GLMs explain: neurons, or options of a choice.
+    inputs, transition_inputs
+        Labels of the inputs.
+    """
+
+    data: Sequences
+    recording: Recording
+    bin_size: float
+    neurons: np.ndarray
+    inputs: np.ndarray
+    transition_inputs: np.ndarray
+
+    def checksummed(self) -> dict[str, np.ndarray]:
+        """Return what the provenance remembers of the data."""
+        found = {"spikes": self.data.values, "lengths": self.data.lengths}
+        for name in ("inputs", "transition_inputs"):
+            if len(getattr(self, name)):
+                found[name] = np.asarray(getattr(self.recording, name))
+        return found
+
+
+def prepare(
+    spikes: Any,
+    argument: str,
+    observation: str,
+    *,
+    inputs: Any = None,
+    transition_inputs: Any = None,
+) -> Prepared:
+    """Check data at the door and bring them into padded form.
 
     Parameters
     ----------
     spikes
-        Counts in any of the forms that `fit` takes.
+        Counts or choices in any of the forms that `fit` takes.
     argument
         The name of the argument, for errors.
-
-    Returns
-    -------
-    Sequences, Recording, float
-        How to give results back, the padded counts, and the bin width (s).
+    observation
+        What the values are.
+    inputs, transition_inputs
+        Inputs in the same form, or None.
     """
     data = gather(spikes, argument, ("time", "neuron"), "spikes")
-    dimensions.require_counts(data.values, argument)
     if data.values.shape[2] == 0:
         raise invalid(argument, "0 neurons", "at least one", kind=ShapeError)
     if data.n_observed == 0:
         raise invalid(argument, "only missing bins", "at least one observed bin")
-    recording = Recording(data.values.astype(float), data.observed, data.lengths)
-    return data, recording, _common_bin_size(data, argument)
+    values, neurons = _values(data, argument, observation)
+    driven = [
+        _inputs(inputs, "inputs", data),
+        _inputs(transition_inputs, "transition_inputs", data),
+    ]
+    recording = Recording(
+        values, data.observed, data.lengths, *(array for array, _ in driven)
+    )
+    bin_size = _common_bin_size(data, argument)
+    return Prepared(
+        data, recording, bin_size, neurons, *(labels for _, labels in driven)
+    )
+
+
+def _values(data: Sequences, argument: str, observation: str):
+    """Return the values of the GLMs and their labels."""
+    labels = np.asarray(data.coords["neuron"])
+    if observation == "gaussian":
+        dimensions.require_finite(data.values, argument)
+        return data.values.astype(float), labels
+    dimensions.require_counts(data.values, argument)
+    values = data.values.astype(float)
+    if observation != "categorical":
+        return values, labels
+    if values.shape[2] != 1:
+        raise invalid(
+            argument,
+            f"{values.shape[2]} neurons",
+            "one choice per bin: a single entry along `neuron`",
+            kind=ShapeError,
+        )
+    options = np.arange(1, max(int(values.max()), 1) + 1)
+    return (values == options).astype(float), options
+
+
+def _inputs(inputs: Any, argument: str, data: Sequences):
+    """Return inputs (session, time, input) on the bins of the data, and labels."""
+    if inputs is None:
+        return np.zeros((*data.observed.shape, 0)), np.zeros(0, int)
+    found = gather(inputs, argument, ("time", "input"), argument)
+    same = np.array_equal(found.lengths, data.lengths) and all(
+        np.allclose(a, b, rtol=0, atol=1e-9)
+        for a, b in zip(found.times, data.times, strict=True)
+    )
+    if not same or (found.form != "list" and found.labels != data.labels):
+        raise invalid(
+            argument,
+            f"sessions {list(found.labels)[:5]} of {found.lengths[:5].tolist()} bins",
+            f"the sessions and times of the data: {list(data.labels)[:5]} of "
+            f"{data.lengths[:5].tolist()} bins",
+            "Put both on one clock with neuromod.io.align.",
+            ShapeError,
+        )
+    if found.n_observed < found.n_bins or not np.isfinite(found.values).all():
+        raise invalid(
+            argument,
+            f"{found.n_bins - found.n_observed} bins with missing or infinite values",
+            "finite numbers",
+            "Fill them, or mark the same bins as missing (NaN) in the data and put "
+            "any number here.",
+        )
+    return found.values.astype(float), np.asarray(found.coords["input"])
 
 
 def prepare_for(
-    fit: object, spikes: Any, argument: str = "fit"
-) -> tuple[Sequences, Recording]:
-    """Check that spikes are of the neurons and the bin width of a fit.
+    fit: object,
+    spikes: Any,
+    argument: str = "fit",
+    *,
+    inputs: Any = None,
+    transition_inputs: Any = None,
+) -> Prepared:
+    """Check that data are of the neurons and the bin width of a fit.
 
     Parameters
     ----------
     fit
         Result of `neuromod.switching.fit`.
     spikes
-        Counts in any of the forms that `fit` takes.
+        Counts or choices in any of the forms that `fit` takes.
     argument
         The name under which the fit was passed, for errors.
+    inputs, transition_inputs
+        Inputs as in the fit.
     """
     if not isinstance(fit, Result) or not isinstance(fit.model, SwitchingGLM):
         raise NotFittedError(
             f"{argument}: got {type(fit).__name__}, expected the Result of "
             "neuromod.switching.fit. Fit one, or load it with neuromod.load(path)."
         )
-    data, recording, bin_size = prepare(spikes, "spikes")
-    neurons = group(fit.data, "parameters")["neuron"].values
-    if not np.array_equal(data.coords["neuron"], neurons):
-        raise invalid(
-            "spikes.neuron",
-            f"{len(data.coords['neuron'])} labels that differ from the fit's",
-            f"the {len(neurons)} neurons of the fit in their order",
-            "Select them: spikes.sel(neuron=fit.data['parameters']['neuron']).",
-            ShapeError,
-        )
-    if abs(bin_size - fit.config["bin_size"]) > 1e-3 * bin_size:
+    prepared = prepare(
+        spikes,
+        "spikes",
+        fit.model.observation,
+        inputs=inputs,
+        transition_inputs=transition_inputs,
+    )
+    known = group(fit.data, "parameters")
+    _require_labels(prepared.neurons, known["neuron"].values, "spikes", "neuron")
+    for name, size in (("inputs", "input"), ("transition_inputs", "transition_input")):
+        expected = known[size].values if size in known.coords else np.zeros(0)
+        _require_labels(getattr(prepared, name), expected, name, "input")
+    if abs(prepared.bin_size - fit.config["bin_size"]) > 1e-3 * prepared.bin_size:
         raise invalid(
             "spikes",
-            f"bins of {bin_size:.6g} s",
+            f"bins of {prepared.bin_size:.6g} s",
             f"bins of {fit.config['bin_size']:.6g} s as in the fit",
             "Bin the spikes again, or fit at this bin width.",
         )
-    return data, recording
+    return prepared
+
+
+def _require_labels(
+    labels: np.ndarray, expected: np.ndarray, argument: str, dim: str
+) -> None:
+    if np.array_equal(labels, expected):
+        return
+    got = f"{len(labels)} labels that differ from the fit's"
+    if len(labels) == 0:
+        got = "none"
+    remedy = f"Select them: {argument}.sel({dim}=[...])."
+    if dim == "neuron":
+        remedy = "Select them: spikes.sel(neuron=fit.data['parameters']['neuron'])."
+    raise invalid(
+        f"{argument}.{dim}",
+        got,
+        f"the {len(expected)} {dim}s of the fit in their order",
+        remedy,
+        ShapeError,
+    )
 
 
 def _common_bin_size(data: Sequences, argument: str) -> float:
@@ -110,53 +237,6 @@ def typed(tree: Any, precision: str) -> Any:
         return jnp.asarray(array, dtype=precision if floating else None)
 
     return jax.tree.map(convert, tree)
-
-
-def parameters(model: SwitchingGLM, neurons: np.ndarray, bin_size: float) -> xr.Dataset:
-    """Name the axes of a model's parameters.
-
-    Parameters
-    ----------
-    model
-        Parameters of the switching GLM.
-    neurons : (neuron,)
-        Labels of the neurons.
-    bin_size
-        Width of a bin in seconds.
-
-    Returns
-    -------
-    Dataset
-        ``initial`` (state), ``transition_matrix`` (state, state_to), ``bias``
-        (state, neuron), ``weight`` (state, neuron, source_neuron, basis) and
-        ``basis_function`` (basis, lag).
-    """
-    states = np.arange(model.n_states)
-    lags = (1 + np.arange(model.n_lags)) * bin_size
-    weight_dims = ("state", "neuron", "source_neuron", "basis")
-    dataset = xr.Dataset(
-        {
-            "initial": ("state", np.asarray(model.initial)),
-            "transition_matrix": (
-                ("state", "state_to"),
-                np.asarray(model.transition_matrix),
-            ),
-            "bias": (("state", "neuron"), np.asarray(model.bias)),
-            "weight": (weight_dims, np.asarray(model.weight)),
-            "basis_function": (("basis", "lag"), np.asarray(model.basis)),
-        },
-        coords={
-            "state": states,
-            "state_to": states,
-            "neuron": neurons,
-            "source_neuron": neurons,
-            "basis": np.arange(len(model.basis)),
-            "lag": ("lag", lags, {"units": "s", "long_name": "time before the bin"}),
-        },
-    )
-    dataset["weight"].attrs["long_name"] = "effect of source_neuron on neuron"
-    dataset["bias"].attrs["long_name"] = "baseline of the linear predictor"
-    return dataset
 
 
 def group(tree: xr.DataTree, name: str) -> xr.Dataset:

@@ -1,39 +1,63 @@
 """Exact expectation-maximisation from several starting points."""
 
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from tqdm import tqdm
 
 from neuromod import kernels
 from neuromod.core.errors import DivergedError
 from neuromod.core.progress import progress_bar
-from neuromod.switching import starts
-from neuromod.switching.inference import (
-    Posterior,
-    Problem,
-    Recording,
-    e_step,
-    m_step,
-    run,
-)
+from neuromod.switching import glm, inference, starts
+from neuromod.switching.inference import Problem, Proposal
+from neuromod.switching.information import SAMPLE_ROWS, inform
 from neuromod.switching.model import SwitchingGLM
+from neuromod.switching.priors import Ridge
 
 SCORING_STEPS_AT_START = 3
 EARLY = 100.0
+# A step that lowers an objective is tried again as if the data curved this much more.
+CAUTION = 8.0
+MOST_CAUTION = 8
+# What rounding may take off an objective, relative to all of them.
+ROUNDING = {"float64": 1e-12, "float32": 1e-5}
+# What a prior knows at the start need not fit the parameters yet.
+FEWEST_ITERATIONS = 3
+
+
+class Climber(NamedTuple):
+    """Where a climb is.
+
+    Parameters
+    ----------
+    model
+        Parameters.
+    prior_state
+        What the prior has learned.
+    """
+
+    model: SwitchingGLM
+    prior_state: Any
 
 
 class Restart(NamedTuple):
     """One climb: where it ended and how it got there."""
 
-    model: SwitchingGLM
+    end: Climber
     log_likelihoods: list[float]
     objectives: list[float]
     converged: bool
+
+
+class Race(NamedTuple):
+    """All climbs, and which of them went to the end."""
+
+    runs: list[Restart]
+    kept: int
 
 
 class Finish(NamedTuple):
@@ -41,83 +65,109 @@ class Finish(NamedTuple):
 
     Parameters
     ----------
-    model
-        Parameters as numpy arrays.
+    end
+        Parameters and what the prior has learned, as numpy arrays.
     smoothed : (session, time, state)
         Posterior probabilities of the states.
-    bias_error, weight_error
-        Standard errors in the shapes of ``bias`` and ``weight``, which take the state
-        posterior as known; infinite where the data tell nothing.
+    information : (state, group, coefficient, coefficient)
+        Fisher information of every GLM.
+    order : (state,)
+        Where each state stood before.
     """
 
-    model: SwitchingGLM
+    end: Climber
     smoothed: Float[np.ndarray, "session time state"]
-    bias_error: Float[np.ndarray, "state neuron"]
-    weight_error: Float[np.ndarray, "state neuron source_neuron basis"]
+    information: Float[np.ndarray, "state group coefficient other"]
+    order: Int[np.ndarray, " state"]
 
 
 def starting_points(
     blank: SwitchingGLM,
-    recording: Recording,
     problem: Problem,
+    baseline: Float[np.ndarray, " neuron"],
     seed: int,
     n_restarts: int,
-) -> list[SwitchingGLM]:
+) -> list[Climber]:
     """Make one model per restart, each from other clusters of the bins."""
-    counts, lengths = np.asarray(recording.counts), np.asarray(recording.lengths)
-    precision = problem.feature_rows.dtype
-    blank = jax.tree.map(lambda a: jnp.asarray(a, precision), blank)
-    models = []
+    recording = problem.recording
+    values, lengths = np.asarray(recording.values), np.asarray(recording.lengths)
+    precision = problem.rows.features.common.dtype
+    climbers = []
     for restart in range(n_restarts if blank.n_states > 1 else 1):
         generator = np.random.default_rng([seed, restart])
         window = starts.WINDOWS[restart % len(starts.WINDOWS)]
-        clusters = starts.labels(counts, lengths, blank.n_states, window, generator)
+        clusters = starts.labels(values, lengths, blank.n_states, window, generator)
         soft = starts.responsibilities(clusters, blank.n_states, generator)
-        guess = Posterior(
-            log_likelihood=jnp.zeros(len(lengths), precision),
-            smoothed=jnp.asarray(soft, precision),
-            transition_counts=jnp.asarray(blank.transition_matrix),
-        )
-        model = blank
+        weights = inference.observed_rows(soft.astype(precision), recording)
+        climber = Climber(blank, inference.start_prior(problem.prior, blank, baseline))
         for _ in range(SCORING_STEPS_AT_START):
-            model = m_step(model, problem, guess).model
-        models.append(model)
-    return models
+            statistics = glm.differentiate(climber.model, problem.rows, weights)
+            information = inform(climber.model, problem.rows, weights)
+            ascent = ascend(climber, problem, weights, statistics, information)
+            climber = Climber(ascent.proposal.model, ascent.proposal.prior_state)
+        climbers.append(climber)
+    return climbers
 
 
-def race(
-    models: list[SwitchingGLM],
+def race_from_starts(
+    blank: SwitchingGLM,
     problem: Problem,
+    baseline: Float[np.ndarray, " neuron"],
+    seed: int,
+    n_restarts: int,
     max_iterations: int,
     tolerance: float,
     progress: bool,
-) -> list[Restart]:
+) -> Race:
     """Climb from every starting point, and to the end from the best of them.
 
     Most of a climb is spent on its last thousandth. So every restart stops while its
-    iterations still gain a little, and only the one that got highest goes on.
+    iterations still gain a little, and only the one that got highest goes on. Until
+    then the couplings have a ridge: a sparse prior would rule connections out before
+    the states have found their places.
     """
-    early = tolerance * (EARLY if len(models) > 1 else 1.0)
+    smooth = isinstance(problem.prior, Ridge)
+    first = problem if smooth else problem._replace(prior=_ridge_like(problem.prior))
+    climbers = starting_points(blank, first, baseline, seed, n_restarts)
+    early = tolerance * (1.0 if smooth and len(climbers) == 1 else EARLY)
     runs = []
-    with progress_bar(len(models), "fit", "start", shown=progress) as bar:
-        for model in models:
-            runs.append(climb(model, problem, max_iterations, early, bar))
+    with progress_bar(len(climbers), "fit", "start", shown=progress) as bar:
+        for climber in climbers:
+            runs.append(climb(climber, first, max_iterations, early, bar))
             bar.update()
+        best = int(np.argmax([run.objectives[-1] for run in runs]))
         if early > tolerance:
-            best = best_of(runs)
-            left = max_iterations - len(runs[best].objectives) + 1
-            rest = climb(runs[best].model, problem, left, tolerance, bar)
-            runs[best] = _joined(runs[best], rest)
-    return runs
+            end = runs[best].end
+            if not smooth:
+                end = end._replace(
+                    prior_state=inference.start_prior(problem.prior, blank, baseline)
+                )
+            left = max(max_iterations - len(runs[best].objectives) + 1, 0)
+            rest = climb(end, problem, left, tolerance, bar)
+            runs[best] = joined(runs[best], rest)
+    return Race(runs, best)
 
 
-def best_of(runs: list[Restart]) -> int:
-    """Return which restart got highest."""
-    return int(np.argmax([run.objectives[-1] for run in runs]))
+def _ridge_like(prior: Any) -> Ridge:
+    return Ridge(jnp.asarray(prior.baseline_precision))
 
 
-def _joined(first: Restart, rest: Restart) -> Restart:
-    # The second climb begins where the first ended, so that point stands in both.
+def go_on(
+    model: SwitchingGLM,
+    problem: Problem,
+    baseline: Float[np.ndarray, " neuron"],
+    max_iterations: int,
+    tolerance: float,
+    progress: bool,
+) -> Race:
+    """Climb on from parameters that were fitted before."""
+    start = Climber(model, inference.start_prior(problem.prior, model, baseline))
+    with progress_bar(1, "fit", "start", shown=progress) as bar:
+        return Race([climb(start, problem, max_iterations, tolerance, bar)], 0)
+
+
+def joined(first: Restart, rest: Restart) -> Restart:
+    """Join two climbs of which the second begins where the first ended."""
     return rest._replace(
         log_likelihoods=first.log_likelihoods[:-1] + rest.log_likelihoods,
         objectives=first.objectives[:-1] + rest.objectives,
@@ -125,58 +175,126 @@ def _joined(first: Restart, rest: Restart) -> Restart:
 
 
 def climb(
-    model: SwitchingGLM,
+    climber: Climber,
     problem: Problem,
     max_iterations: int,
     tolerance: float,
     bar: tqdm,
 ) -> Restart:
     """Iterate until an iteration gains less than the tolerance (nats per bin)."""
-    n_bins = int(np.asarray(problem.recording.observed).sum())
+    recording, rows = problem.recording, problem.rows
+    n_bins = int(np.asarray(recording.observed).sum())
+    shape = (*recording.observed.shape, climber.model.n_states)
     log_likelihoods: list[float] = []
     objectives: list[float] = []
+    nothing = np.zeros((shape[0] * shape[1], shape[2]), rows.features.common.dtype)
+    evidence = glm.evaluate(climber.model, rows, jnp.asarray(nothing)).evidence
     for iteration in itertools.count():
-        found = e_step(model, problem)
-        log_likelihoods.append(float(found.log_likelihood))
-        objectives.append(float(found.objective))
+        model = climber.model
+        evidence = jnp.reshape(evidence, shape)
+        posterior = inference.expectation(model, evidence, recording)
+        log_likelihoods.append(float(np.asarray(posterior.log_likelihood).sum()))
+        prior = float(inference.log_prior(model, climber.prior_state, problem))
+        objectives.append(log_likelihoods[-1] + prior)
         if not np.isfinite(objectives[-1]):
             raise DivergedError(
-                f"switching.fit: the log-likelihood became {objectives[-1]} in "
-                f"iteration {iteration}. Try ridge=1.0, or link='softplus' where the "
+                f"switching.fit: the objective became {objectives[-1]} in iteration "
+                f"{iteration}. Try prior='ridge', or link='softplus' where the "
                 "exponential link overflows."
             )
         bar.set_postfix_str(f"{log_likelihoods[-1] / n_bins:.4f} nats/bin")
         gain = objectives[-1] - objectives[-2] if iteration else np.inf
-        converged = bool(gain < tolerance * n_bins)
+        settled = iteration >= FEWEST_ITERATIONS
+        converged = bool(settled and gain < tolerance * n_bins)
         if converged or iteration == max_iterations:
             break
-        model = m_step(model, problem, found.posterior).model
-    return Restart(model, log_likelihoods, objectives, converged)
+        weights = inference.observed_rows(posterior.smoothed, recording)
+        statistics = glm.differentiate(model, rows, weights)
+        information = inform(model, rows, weights)
+        model = inference.maximise_chain(
+            model, posterior, recording, problem.chain_prior
+        )
+        climber = climber._replace(model=model)
+        ascent = ascend(climber, problem, weights, statistics, information)
+        evidence = ascent.evidence
+        climber = Climber(
+            ascent.proposal.model,
+            inference.learn(problem.prior, ascent.proposal, information),
+        )
+    return Restart(climber, log_likelihoods, objectives, converged)
 
 
-def finish(model: SwitchingGLM, problem: Problem) -> Finish:
-    """Number the states by the time spent in them; add posterior and errors."""
-    posterior = e_step(model, problem).posterior
-    information = np.asarray(m_step(model, problem, posterior).information)
+class Ascent(NamedTuple):
+    """A step that lowers no objective, and the evidence after it."""
+
+    proposal: Proposal
+    evidence: Float[jax.Array, "row state"]
+
+
+def ascend(
+    climber: Climber,
+    problem: Problem,
+    weights: Float[jax.Array, "row state"],
+    statistics: glm.Statistics,
+    information: Float[jax.Array, "state group coefficient other"],
+) -> Ascent:
+    """Step every GLM, more cautiously where a step lowered its objective."""
+    caution = np.ones(statistics.gradient.shape[:2], weights.dtype)
+    rounding = ROUNDING[str(weights.dtype)]
+    for attempt in range(MOST_CAUTION + 1):
+        proposal = inference.propose(
+            climber.model,
+            problem.prior,
+            climber.prior_state,
+            statistics,
+            information,
+            caution,
+        )
+        found = glm.evaluate(proposal.model, problem.rows, weights)
+        gains = np.asarray(inference.gains(problem.prior, statistics, found, proposal))
+        fell = ~(gains >= -rounding)
+        if attempt == MOST_CAUTION or not fell.any():
+            break
+        caution = np.where(fell, CAUTION * caution, caution)
+    return Ascent(proposal, found.evidence)
+
+
+def finish(climber: Climber, problem: Problem) -> Finish:
+    """Number the states by the time spent in them; add posterior and information."""
+    posterior = inference.run(kernels.hmm_smoother, climber.model, problem.recording)
     time_spent = np.asarray(posterior.smoothed).sum((0, 1))
     order = np.argsort(-time_spent, kind="stable")
-    model = jax.tree.map(np.asarray, model)
-    ordered = SwitchingGLM(
+    model = reorder(jax.tree.map(np.asarray, climber.model), order)
+    end = Climber(model, problem.prior.reorder(climber.prior_state, order))
+    found = inference.run(kernels.hmm_smoother, model, problem.recording)
+    weights = inference.observed_rows(found.smoothed, problem.recording)
+    # A small recording was never sampled: the program is there.
+    exactly = len(weights) > SAMPLE_ROWS
+    information = inform(model, problem.rows, weights, exactly=exactly)
+    return Finish(end, np.asarray(found.smoothed), np.asarray(information), order)
+
+
+def reorder(model: SwitchingGLM, order: Any) -> SwitchingGLM:
+    """Number the states of a model in another order."""
+    return SwitchingGLM(
         initial=model.initial[order],
         transition_matrix=model.transition_matrix[np.ix_(order, order)],
         bias=model.bias[order],
         weight=model.weight[order],
         basis=model.basis,
+        input_weight=model.input_weight[order],
+        self_weight=model.self_weight[order],
+        self_basis=model.self_basis,
+        transition_weight=model.transition_weight[np.ix_(order, order)],
+        dispersion=model.dispersion[order],
         observation=model.observation,
         link=model.link,
     )
-    errors = _standard_errors(information[order])
-    weight_error = errors[..., 1:].reshape(model.weight.shape)
-    found = run(kernels.hmm_smoother, ordered, problem.recording).smoothed
-    return Finish(ordered, np.asarray(found), errors[..., 0], weight_error)
 
 
-def _standard_errors(information: np.ndarray) -> np.ndarray:
+def standard_errors(
+    information: Float[np.ndarray, "state group coefficient other"],
+) -> Float[np.ndarray, "state group coefficient"]:
     """Invert the information; infinite where the data do not tell a coefficient."""
     values, vectors = np.linalg.eigh(information)
     told = values > 1e-12 * values[..., -1:]

@@ -1,24 +1,31 @@
 """From spike counts to brain states and connectivity."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from neuromod.core import dimensions
 from neuromod.core.devices import xla_hint
-from neuromod.core.errors import ConvergenceWarning, ShapeError, choice, invalid
+from neuromod.core.errors import ConvergenceWarning, ShapeError, invalid
 from neuromod.core.precision import Precision, precision_context
+from neuromod.core.progress import progress_bar
 from neuromod.core.provenance import provenance, start
 from neuromod.core.result import Result
-from neuromod.core.sequences import Sequences
 from neuromod.switching import basis as bases
-from neuromod.switching import em, starts
-from neuromod.switching.data import parameters, prepare, prepare_for, typed
-from neuromod.switching.glm import Prior
-from neuromod.switching.inference import Recording, pose
-from neuromod.switching.model import LINKS, OBSERVATIONS, SwitchingGLM
+from neuromod.switching import em, inference, starts
+from neuromod.switching.data import Prepared, prepare, prepare_for, typed
+from neuromod.switching.inference import Problem, Recording
+from neuromod.switching.model import SwitchingGLM
+from neuromod.switching.observations import LINKS, resolve_link
+from neuromod.switching.one_hot import OneHot
+from neuromod.switching.priors import Prior, Ridge
+from neuromod.switching.results import describe, history, scores
+from neuromod.switching.settings import (
+    resolve_chain_prior,
+    resolve_prior,
+    settings_of,
+)
 
 
 def fit(
@@ -26,26 +33,33 @@ def fit(
     n_states: int,
     *,
     seed: int,
+    prior: str | Prior = "one_hot",
+    inputs: xr.DataArray | xr.DataTree | list[xr.DataArray] | None = None,
+    transition_inputs: xr.DataArray | xr.DataTree | list[xr.DataArray] | None = None,
     basis: object = "exponential",
+    self_basis: object = None,
     observation: str = "poisson",
     link: str | None = None,
-    ridge: float = 1.0,
+    concentration: float = 1.0,
+    stickiness: float = 0.0,
     n_restarts: int = 4,
     max_iterations: int = 200,
     tolerance: float = 1e-6,
     init: Result | None = None,
+    reference: bool = False,
     precision: Precision = "float64",
     progress: bool = True,
 ) -> Result:
-    """Fit a switching GLM to spike counts by exact expectation-maximisation.
+    """Fit a switching GLM to spikes or choices by exact expectation-maximisation.
 
     Parameters
     ----------
     spikes : (time, neuron)
-        Spike counts per bin, of one session or of many: a DataArray, optionally
-        with a ``session`` coordinate along time, a list of DataArrays, or a
-        DataTree with one child per session. NaN marks a missing bin: the chain
-        steps over it, and it counts as silent in the history of later bins.
+        Spike counts per bin, or choices per trial, of one session or of many: a
+        DataArray, optionally with a ``session`` coordinate along time, a list of
+        DataArrays, or a DataTree with one child per session. NaN marks a missing
+        bin: the chain steps over it, and it counts as silent in the history of later
+        bins.
     n_states
         Number of hidden states; 1 gives the plain GLM.
     seed
@@ -53,28 +67,49 @@ def fit(
 
     Other Parameters
     ----------------
+    prior
+        What is thought of the couplings before seeing data: "one_hot" (inhibitory,
+        absent or excitatory, from preferences that the states share), "gaussian"
+        (around a mean that the states share), "ridge" (around zero) or "none"
+        (maximum likelihood); or one of `OneHot`, `Gaussian` and `Ridge` with
+        settings of its own.
+    inputs : (time, input)
+        What else drives the neurons or the choices in each bin, in the form of
+        ``spikes``.
+    transition_inputs : (time, input)
+        What tilts the odds of the jump into each bin, in the form of ``spikes``.
     basis
         Basis functions of the coupling filters: "exponential" (5 bins),
-        "raised_cosine" (3 bumps over 10 bins), an array (basis, lag) whose first
-        lag is one bin back, or None for no couplings (a hidden Markov model).
+        "raised_cosine" (3 bumps over 10 bins), "b_spline" (4 over 10 bins), "lags" (5
+        bins), an array (basis, lag) whose first lag is one bin back, or None for no
+        couplings.
+    self_basis
+        The same for a neuron's own history, which then is no coupling and of no
+        kind; None if it is.
     observation
-        "poisson" for counts, "bernoulli" for spike or no spike: a bin with more
-        spikes counts as one with a spike, and as what it holds in the history.
+        "poisson" for counts, "bernoulli" for spike or no spike and for choices (a bin
+        with more spikes counts as one with a spike, and as what it holds in the
+        history), "negative_binomial" for overdispersed counts, "gaussian" for any
+        numbers, "categorical" for a choice 0, 1, ... per bin.
     link
-        "softplus" (default of Poisson), "sigmoid" (default of Bernoulli; at most
-        one expected spike per bin) or "exp".
-    ridge
-        Precision of a Gaussian prior on the weights (around 0) and on the biases
-        (around a baseline that the states share); 0 is maximum likelihood.
+        "softplus" (default of counts), "sigmoid" (default of Bernoulli; at most one
+        expected spike per bin), "exp", "identity" (default of Gaussian) or "softmax".
+    concentration, stickiness
+        Dirichlet prior of every row of the transition matrix, and its extra
+        pseudo-jumps from a state to itself; 1 and 0 are flat.
     n_restarts
-        Number of starting points. All climb until an iteration gains less than 100
-        times the tolerance; the best goes on from there.
+        Number of starting points. All climb with a ridge until an iteration gains
+        less than 100 times the tolerance; the best goes on from there with the prior.
     max_iterations
         Most iterations of a climb.
     tolerance
         EM stops when an iteration gains less than this (nats per bin).
     init
         A fit of the same model to continue from; there are no restarts then.
+    reference
+        Whether to follow the procedure of the one-hot paper's own code instead, to
+        compare with (`neuromod.switching.reference`): ten epochs of Adam, one session
+        at a time, from a single start.
     precision
         "float64" or "float32".
     progress
@@ -86,8 +121,9 @@ def fit(
         ``model`` is a `SwitchingGLM` whose states are sorted by occupancy.
         ``data`` holds ``parameters``, ``uncertainty`` (standard errors of bias and
         weight given the state posterior: a lower bound; infinite where the data tell
-        nothing), ``latent`` (smoothed
-        ``state_probability`` (time, state)) and ``history`` (restart, iteration).
+        nothing), ``latent`` (smoothed ``state_probability`` (time, state)) and
+        ``history`` (restart, iteration). With the one-hot prior ``parameters`` holds
+        ``connection_probability`` and ``connection_preference`` too.
 
     Raises
     ------
@@ -108,9 +144,9 @@ def fit(
 
     Notes
     -----
-    Li et al. (2024), One-hot GLM for switching brain state discovery, ICLR; without
-    their priors. All sessions are pooled in each iteration, which ends at a better
-    optimum than one session at a time.
+    Li et al. (2024), One-hot GLM for switching brain state discovery, ICLR. All
+    sessions are pooled in each iteration, which ends at a better optimum than one
+    session at a time.
 
     Examples
     --------
@@ -130,83 +166,138 @@ def fit(
     n_restarts = dimensions.require_integer(n_restarts, "n_restarts")
     max_iterations = dimensions.require_integer(max_iterations, "max_iterations")
     tolerance = dimensions.require_positive(tolerance, "tolerance", "nats per bin")
-    ridge = _require_precision_of_prior(ridge)
-    data, recording, bin_size = prepare(spikes, "spikes")
-    observation = choice("observation", observation, OBSERVATIONS)
-    link = _resolve_link(link, observation)
+    chain_prior = resolve_chain_prior(concentration, stickiness)
+    link = resolve_link(link, observation)
+    prepared = prepare(
+        spikes,
+        "spikes",
+        observation,
+        inputs=inputs,
+        transition_inputs=transition_inputs,
+    )
+    recording = prepared.recording
     filters = bases.resolve(basis)
+    own_filters = bases.resolve(self_basis, "self_basis")
+    prior = resolve_prior(prior, observation, filters)
+    _require_history(recording, max(filters.shape[1], own_filters.shape[1]))
+    rate = _baseline_rate(prepared, observation)
+    _require_within_link(rate, prepared.neurons, link, observation)
+    with precision_context(precision):
+        baseline = np.asarray(LINKS[link].inverse(rate))
+        blank = starts.blank_model(
+            n_states, baseline, recording, (filters, own_filters), observation, link
+        )
     if init is not None:
-        prepare_for(init, spikes, "init")
-        _require_same_model(init.model, n_states, observation, link, filters)
-    _require_history(recording, filters.shape[1])
-    neurons = data.coords["neuron"]
-    rate = _baseline_rate(recording, neurons, observation)
-    _require_within_link(rate, neurons, link, observation)
+        prepare_for(
+            init, spikes, "init", inputs=inputs, transition_inputs=transition_inputs
+        )
+        _require_same_model(init.model, blank)
+    if reference:
+        _require_like_the_paper(prior, blank, init)
     xla_hint()
 
     with precision_context(precision):
-        baseline = np.asarray(LINKS[link].inverse(rate))
-        prior = Prior(np.asarray(ridge), baseline)
-        problem = pose(typed(recording, precision), filters, typed(prior, precision))
-        if init is None:
-            blank = starts.blank_model(n_states, baseline, filters, observation, link)
-            models = em.starting_points(blank, recording, problem, seed, n_restarts)
+        blank, recording = typed(blank, precision), typed(recording, precision)
+        problem = Problem(
+            recording=recording,
+            rows=inference.rows_of(blank, recording),
+            prior=typed(prior, precision),
+            chain_prior=typed(chain_prior, precision),
+        )
+        kinds = None
+        if reference:
+            race, kinds = _follow(problem, blank, rate, seed, progress)
+            problem = problem._replace(prior=Ridge(0.0))
+        elif init is None:
+            race = em.race_from_starts(
+                blank,
+                problem,
+                baseline,
+                seed,
+                n_restarts,
+                max_iterations,
+                tolerance,
+                progress,
+            )
         else:
-            models = [typed(init.model, precision)]
-        runs = em.race(models, problem, max_iterations, tolerance, progress)
-        best = runs[em.best_of(runs)]
-        found = em.finish(best.model, problem)
+            model = typed(init.model, precision)
+            race = em.go_on(
+                model, problem, baseline, max_iterations, tolerance, progress
+            )
+        best = race.runs[race.kept]
+        found = em.finish(best.end, problem)
+        described = describe(found, problem.prior, prepared, rate, kinds)
     if not best.converged:
         warnings.warn(
-            f"switching.fit: the best of {len(runs)} restarts had not converged after "
-            f"{max_iterations} iterations. Continue with fit(..., init=result), or "
-            "raise max_iterations or tolerance.",
+            f"switching.fit: the best of {len(race.runs)} restarts had not converged "
+            f"after {max_iterations} iterations. Continue with fit(..., init=result), "
+            "or raise max_iterations.",
             ConvergenceWarning,
             stacklevel=2,
         )
-    named = parameters(found.model, neurons, bin_size)
-    named["baseline_rate"] = ("neuron", rate / bin_size, {"units": "Hz"})
-    tree = xr.DataTree.from_dict(
-        {
-            "parameters": named,
-            "uncertainty": _uncertainty(found, named),
-            "latent": _latent(data, found.smoothed),
-            "history": _history(runs),
-        }
-    )
-    tree.attrs = _scores(best, data)
+    tree = xr.DataTree.from_dict({**described, "history": history(race)})
+    tree.attrs = scores(best, prepared.data)
     settings = {
         "n_states": n_states,
+        "prior": settings_of(prior),
         "basis": np.asarray(filters).tolist(),
+        "self_basis": np.asarray(own_filters).tolist(),
         "observation": observation,
         "link": link,
-        "ridge": ridge,
-        "n_restarts": len(models),
+        "concentration": float(chain_prior.concentration),
+        "stickiness": float(chain_prior.stickiness),
+        "n_restarts": len(race.runs),
         "max_iterations": max_iterations,
         "tolerance": tolerance,
         "warm_start": init is not None,
+        "reference": reference,
         "precision": precision,
-        "bin_size": bin_size,
+        "bin_size": prepared.bin_size,
     }
     origin = provenance(
-        seed=seed,
-        precision=precision,
-        started=started,
-        inputs={"spikes": data.values, "lengths": data.lengths},
+        seed=seed, precision=precision, started=started, inputs=prepared.checksummed()
     )
-    return Result(model=found.model, data=tree, config=settings, provenance=origin)
+    return Result(model=found.end.model, data=tree, config=settings, provenance=origin)
 
 
-def _require_precision_of_prior(ridge: float) -> float:
-    if ridge == 0:
-        return 0.0
-    return dimensions.require_positive(ridge, "ridge", "(or 0 for none)")
+def _require_like_the_paper(
+    prior: Prior, blank: SwitchingGLM, init: Result | None
+) -> None:
+    layout = blank.layout
+    plain = layout.n_inputs == layout.n_own == blank.transition_weight.shape[-1] == 0
+    counts = blank.observation in ("poisson", "bernoulli")
+    edges = not isinstance(prior, OneHot) or prior.types == "edge"
+    if not (plain and counts and edges and layout.n_basis == 1 and init is None):
+        raise invalid(
+            "reference",
+            "True with settings that the paper's code does not have",
+            "one basis function, Poisson or Bernoulli observations, and neither "
+            "inputs, self_basis, init, nor shared or source types",
+            "Leave those out, or fit without reference=True.",
+        )
 
 
-def _resolve_link(link: str | None, observation: str) -> str:
-    if link is None:
-        return {"poisson": "softplus", "bernoulli": "sigmoid"}[observation]
-    return choice("link", link, LINKS)
+def _follow(
+    problem: Problem, blank: SwitchingGLM, rate: np.ndarray, seed: int, progress: bool
+) -> tuple[em.Race, np.ndarray | None]:
+    """Run the paper's procedure; its kinds too, if it has any."""
+    # Inside, since nothing else here needs optax.
+    from neuromod.switching import reference as paper
+
+    name = {"Ridge": "none", "Gaussian": "gaussian", "OneHot": "one_hot"}[
+        type(problem.prior).__name__
+    ]
+    n_visits = paper.N_EPOCHS * len(problem.recording.lengths)
+    with progress_bar(n_visits, "fit", "session", shown=progress) as bar:
+        reached = paper.follow(blank, problem.recording, rate, name, seed, bar)
+    state = inference.start_prior(Ridge(0.0), reached.model, rate)
+    end = em.Climber(reached.model, state)
+    run = em.Restart(end, reached.log_likelihoods, reached.objectives, True)
+    kinds = None
+    if reached.kinds is not None:
+        shape = (*blank.weight.shape[:3], 3)
+        kinds = np.asarray(reached.kinds).reshape(shape)
+    return em.Race([run], 0), kinds
 
 
 def _require_history(recording: Recording, n_lags: int) -> None:
@@ -221,15 +312,19 @@ def _require_history(recording: Recording, n_lags: int) -> None:
         )
 
 
-def _baseline_rate(
-    recording: Recording, neurons: np.ndarray, observation: str
-) -> np.ndarray:
-    """Return mean counts per bin (neuron,); a silent neuron gets half a spike."""
-    observed = np.asarray(recording.observed)
-    counts = np.asarray(recording.counts)[observed]
+def _baseline_rate(prepared: Prepared, observation: str) -> np.ndarray:
+    """Return mean values per bin (neuron,); a silent neuron gets half a spike."""
+    recording, neurons = prepared.recording, prepared.neurons
+    values = np.asarray(recording.values, dtype=float)
     if observation == "bernoulli":
-        counts = np.minimum(counts, 1)
-    totals = counts.sum(axis=0, dtype=float)
+        values = np.minimum(values, 1)
+    present = np.asarray(recording.observed)[..., None]
+    if recording.recorded is not None:
+        present = present & np.asarray(recording.recorded)[:, None]
+    totals = np.where(present, values, 0).sum((0, 1))
+    n_bins = np.broadcast_to(present, values.shape).sum((0, 1))
+    if observation == "gaussian":
+        return totals / n_bins
     silent = totals == 0
     if silent.any():
         names = ", ".join(str(n) for n in neurons[silent][:10])
@@ -240,7 +335,7 @@ def _baseline_rate(
             UserWarning,
             stacklevel=3,
         )
-    return np.maximum(totals, 0.5) / observed.sum()
+    return np.maximum(totals, 0.5) / n_bins
 
 
 def _require_within_link(
@@ -257,83 +352,25 @@ def _require_within_link(
         )
 
 
-def _require_same_model(
-    model: SwitchingGLM,
-    n_states: int,
-    observation: str,
-    link: str,
-    filters: np.ndarray,
-) -> None:
-    # A fit in single precision holds a rounded basis.
-    same_basis = np.shape(model.basis) == filters.shape and np.allclose(
-        model.basis, filters, rtol=1e-5
-    )
-    if (model.n_states, model.observation, model.link) != (
-        n_states,
-        observation,
-        link,
-    ) or not same_basis:
-        raise invalid(
-            "init",
-            f"a fit with {model.n_states} states, observation={model.observation!r}, "
-            f"link={model.link!r} and {len(model.basis)} x {model.n_lags} basis",
-            f"one with {n_states} states, observation={observation!r}, link={link!r} "
-            f"and {len(filters)} x {filters.shape[1]} basis",
-            "Pass the settings of that fit: they stand in init.config.",
+def _require_same_model(model: SwitchingGLM, blank: SwitchingGLM) -> None:
+    def told(model):
+        return (
+            f"{model.n_states} states, observation={model.observation!r}, "
+            f"link={model.link!r}, {len(model.basis)} x {model.basis.shape[1]} basis, "
+            f"{len(model.self_basis)} x {model.self_basis.shape[1]} self_basis, "
+            f"{model.layout.n_inputs} inputs and {model.transition_weight.shape[-1]} "
+            "transition inputs"
         )
 
-
-def _uncertainty(found: em.Finish, named: xr.Dataset) -> xr.Dataset:
-    """Name the axes of the standard errors as those of what they belong to."""
-    return xr.Dataset(
-        {
-            "bias_standard_error": named["bias"].copy(data=found.bias_error),
-            "weight_standard_error": named["weight"].copy(data=found.weight_error),
-        }
+    # A fit in single precision holds a rounded basis.
+    same = told(model) == told(blank) and all(
+        np.allclose(getattr(model, name), getattr(blank, name), rtol=1e-5)
+        for name in ("basis", "self_basis")
     )
-
-
-def _latent(data: Sequences, smoothed: np.ndarray) -> xr.Dataset:
-    states = {"state": np.arange(smoothed.shape[-1])}
-    attrs = {"units": "1", "long_name": "probability of the state"}
-    return data.concatenate(
-        smoothed, ("state",), states, "state_probability", attrs
-    ).to_dataset()
-
-
-def _scores(best: em.Restart, data: Sequences) -> dict[str, Any]:
-    total = best.log_likelihoods[-1]
-    return {
-        "log_likelihood": total,
-        "log_likelihood_per_bin": total / data.n_observed,
-        "n_neurons": len(data.coords["neuron"]),
-        "n_sessions": len(data.labels),
-        "n_bins": data.n_bins,
-        "n_missing_bins": data.n_bins - data.n_observed,
-    }
-
-
-def _history(runs: list[em.Restart]) -> xr.Dataset:
-    """Return what each restart reached in each iteration; NaN after it stopped."""
-    n_iterations = max(len(run.objectives) for run in runs)
-
-    def padded(values):
-        return np.array([v + [np.nan] * (n_iterations - len(v)) for v in values])
-
-    dims = ("restart", "iteration")
-    kept = em.best_of(runs)
-    return xr.Dataset(
-        {
-            "log_likelihood": (dims, padded([r.log_likelihoods for r in runs])),
-            "objective": (dims, padded([r.objectives for r in runs])),
-        },
-        coords={
-            "restart": np.arange(len(runs)),
-            "iteration": np.arange(n_iterations),
-        },
-        attrs={
-            "converged": runs[kept].converged,
-            "restart_kept": kept,
-            "n_iterations": len(runs[kept].objectives) - 1,
-        },
-    )
+    if not same:
+        raise invalid(
+            "init",
+            f"a fit with {told(model)}",
+            f"one with {told(blank)}",
+            "Pass the settings of that fit: they stand in init.config.",
+        )

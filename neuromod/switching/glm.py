@@ -1,11 +1,9 @@
-r"""The GLMs of one state each, for all states and neurons at once.
+r"""The GLMs of all states and neurons at once: likelihood, gradient, information.
 
-Per state and neuron a GLM regresses the counts on the history, weighted by the
-posterior $\gamma_{t,s}$ of the state. It is climbed by Fisher scoring with step
-halving, so that no step lowers the objective.
-
-With ``ridge`` the GLMs carry a Gaussian prior of that precision: weights around
-zero, biases around a baseline that the states share. Zero is maximum likelihood.
+Given how likely each bin is in each state, $\gamma_{t,s}$, the GLMs separate: each
+state and neuron has its own objective $\sum_t \gamma_{t,s} \log p(x_{t,n} \mid s)$.
+`evaluate` returns it, with how well every state explains every bin, and
+`differentiate` its gradient.
 
 Rows are the bins of all sessions one after another. Nothing of shape (time, state,
 neuron) is ever stored: rows are visited in chunks.
@@ -18,233 +16,293 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
-from neuromod.switching.model import (
-    LINKS,
-    OBSERVATIONS,
-    SwitchingGLM,
-    Values,
-    history,
-)
+from neuromod.switching.features import Features
+from neuromod.switching.model import SwitchingGLM
+from neuromod.switching.observations import LINKS, OBSERVATIONS
 
 # Bounds the temporaries of one chunk of rows to about 1 MB in float64, which the
 # processor's cache holds.
 CHUNK_ENTRIES = 100_000
-MAX_HALVINGS = 12
+FEWEST_ROWS = 128
 
 
-class Prior(NamedTuple):
-    """Gaussian prior on the coefficients of every GLM.
+class Rows(NamedTuple):
+    """Some bins: what the GLMs regress on, and what they explain.
 
     Parameters
     ----------
-    ridge : ()
-        Precision (inverse variance); 0 is maximum likelihood.
-    baseline : (neuron,)
-        Mean of the biases.
+    features
+        Regressors.
+    values : (row, neuron)
+        Counts or choices; anything where not observed.
+    recorded : (row, neuron)
+        False where the session lacks the neuron; None if all are always there.
     """
 
-    ridge: Float[Values, ""]
-    baseline: Float[Values, " neuron"]
+    features: Features
+    values: Any
+    recorded: Bool[Array, "row neuron"] | None
 
 
-def coefficients(model: SwitchingGLM) -> Float[Array, "state neuron feature"]:
-    """Join bias and weights into one vector per state and neuron."""
-    bias = jnp.asarray(model.bias)
-    flat = jnp.reshape(jnp.asarray(model.weight), (*bias.shape, -1))
-    return jnp.concatenate([bias[..., None], flat], axis=-1)
+class Evaluation(NamedTuple):
+    """What `evaluate` finds.
 
+    Parameters
+    ----------
+    evidence : (row, state)
+        Log-probability of each bin in each state, summed over neurons (nats).
+    objective : (state, neuron)
+        Expected log-likelihood of every GLM under the weights.
+    """
 
-def with_coefficients(
-    model: SwitchingGLM, values: Float[Array, "state neuron feature"]
-) -> SwitchingGLM:
-    """Return the model with other biases and weights."""
-    weight = jnp.reshape(values[..., 1:], model.weight.shape)
-    return eqx.tree_at(lambda m: (m.bias, m.weight), model, (values[..., 0], weight))
-
-
-def features(
-    counts: Float[Values, "session time neuron"], basis: Float[Values, "basis lag"]
-) -> Float[Array, "session time feature"]:
-    """Return what the GLMs regress on: a constant one, then the history."""
-    past = jax.vmap(history, in_axes=(0, None))(counts, basis)
-    flat = jnp.reshape(past, (*past.shape[:2], -1))
-    ones = jnp.ones((*past.shape[:2], 1), flat.dtype)
-    return jnp.concatenate([ones, flat], axis=-1)
-
-
-def log_likelihoods(
-    model: SwitchingGLM,
-    feature_rows: Float[Array, "row feature"],
-    count_rows: Float[Values, "row neuron"],
-) -> Float[Array, "row state"]:
-    """Return the log-probability of each bin's counts in each state (nats)."""
-    values = coefficients(model)
-    link, observation = LINKS[model.link], OBSERVATIONS[model.observation]
-
-    def of_chunk(part):
-        feature_part, count_part = part
-        rate = link.rate(_linear_predictor(values, feature_part))
-        return observation.log_probability(count_part[:, None, :], rate).sum(-1)
-
-    n_rows = feature_rows.shape[0]
-    width = model.n_states * model.n_neurons
-    chunk = max(min(n_rows, CHUNK_ENTRIES // width), 1)
-    parts = _chunked((feature_rows, jnp.asarray(count_rows)), n_rows, chunk)
-    return jnp.reshape(jax.lax.map(of_chunk, parts), (-1, model.n_states))[:n_rows]
-
-
-def log_prior(
-    values: Float[Array, "state neuron feature"], prior: Prior
-) -> Float[Array, "state neuron"]:
-    """Return the Gaussian log prior of each GLM, up to a constant."""
-    squares = (_deviation(values, prior) ** 2).sum(-1)
-    return jnp.asarray(-0.5 * prior.ridge * squares)
-
-
-def _deviation(values, prior):
-    return values.at[..., 0].add(-prior.baseline[None, :])
+    evidence: Float[Array, "row state"]
+    objective: Float[Array, "state neuron"]
 
 
 class Statistics(NamedTuple):
-    """Objective of every GLM with its gradient and Fisher information."""
+    """Derivatives of every GLM's objective.
 
-    objective: Float[Array, "state neuron"]
-    gradient: Float[Array, "state neuron feature"]
-    information: Float[Array, "state neuron feature feature"]
-
-
-def statistics(
-    model: SwitchingGLM,
-    values: Float[Array, "state neuron feature"],
-    rows: tuple[Array, Array, Array],
-    prior: Prior,
-) -> Statistics:
-    """Sum the expected log-likelihood of every GLM and its derivatives over rows.
+    A *group* is a neuron, or all options of a categorical choice, whose coefficients
+    belong together.
 
     Parameters
     ----------
-    model
-        Names link and observation.
-    values
-        Coefficients at which to evaluate.
-    rows
-        Features (row, feature), counts (row, neuron) and posterior probabilities
-        (row, state), zero where a bin does not count.
-    prior
-        Gaussian prior on the coefficients.
+    objective : (state, neuron)
+        Expected log-likelihood.
+    gradient : (state, group, coefficient)
+        Its gradient.
+    dispersion_gradient, dispersion_curvature : (state, neuron)
+        First and negative second derivative by the logarithm of the dispersion.
     """
-    link, observation = LINKS[model.link], OBSERVATIONS[model.observation]
-    n_states, n_neurons, n_features = values.shape
-    # The information is symmetric: only the products of its upper half are summed.
-    upper = np.triu_indices(n_features)
 
-    def of_chunk(feature_rows, count_rows, weights):
-        eta = _linear_predictor(values, feature_rows)
-        rate, slope = jax.jvp(link.rate, (eta,), (jnp.ones_like(eta),))
-        log_probability, score = jax.jvp(
-            lambda e: observation.log_probability(count_rows[:, None, :], link.rate(e)),
-            (eta,),
-            (jnp.ones_like(eta),),
-        )
-        weights = weights[:, :, None]
-        curvature = weights * slope**2 / jnp.maximum(observation.variance(rate), 1e-30)
-        products = feature_rows[:, upper[0]] * feature_rows[:, upper[1]]
-        return Statistics(
-            (weights * log_probability).sum(0),
-            _cross(weights * score, feature_rows),
-            _cross(curvature, products),
-        )
+    objective: Float[Array, "state neuron"]
+    gradient: Float[Array, "state group coefficient"]
+    dispersion_gradient: Float[Array, "state neuron"]
+    dispersion_curvature: Float[Array, "state neuron"]
 
-    def _cross(left, right):
-        flat = jnp.reshape(left, (left.shape[0], -1))
-        return jnp.reshape(flat.T @ right, (n_states, n_neurons, right.shape[1]))
 
-    width = max(len(upper[0]), n_states * n_neurons)
-    summed = _sum_over_chunks(of_chunk, rows, width)
-    half = jnp.zeros((*values.shape, n_features), values.dtype)
-    square = half.at[..., *upper].set(summed.information)
-    square = square.at[..., upper[1], upper[0]].set(summed.information)
-    return Statistics(
-        summed.objective + log_prior(values, prior),
-        summed.gradient - prior.ridge * _deviation(values, prior),
-        square + prior.ridge * jnp.eye(n_features, dtype=values.dtype)[None, None],
+def is_joint(model: SwitchingGLM) -> bool:
+    """Tell whether the linear predictors belong to one observation."""
+    return model.observation == "categorical"
+
+
+def coefficients(model: SwitchingGLM) -> Float[Array, "state neuron coefficient"]:
+    """Join bias and weights into one vector per state and neuron."""
+    bias, weight = jnp.asarray(model.bias), jnp.asarray(model.weight)
+    weight = jnp.where(is_coupled(model)[None, ..., None], weight, 0)
+    couplings = jnp.reshape(weight, (*bias.shape, -1))
+    parts = [bias[..., None], model.input_weight, model.self_weight, couplings]
+    return jnp.concatenate([jnp.asarray(part, bias.dtype) for part in parts], axis=-1)
+
+
+def with_coefficients(
+    model: SwitchingGLM, values: Float[Array, "state neuron coefficient"]
+) -> SwitchingGLM:
+    """Return the model with other biases and weights."""
+    layout = model.layout
+    inputs, own = 1 + layout.n_inputs, layout.n_dense
+    return eqx.tree_at(
+        lambda m: (m.bias, m.input_weight, m.self_weight, m.weight),
+        model,
+        (
+            values[..., 0],
+            values[..., 1:inputs],
+            values[..., inputs:own],
+            jnp.reshape(values[..., own:], model.weight.shape),
+        ),
     )
 
 
-def objective(
-    model: SwitchingGLM,
-    values: Float[Array, "state neuron feature"],
-    rows: tuple[Array, Array, Array],
-    prior: Prior,
-) -> Float[Array, "state neuron"]:
-    """Return the objective of `statistics` alone."""
+def grouped(
+    model: SwitchingGLM, values: Float[Array, "state neuron coefficient"]
+) -> Float[Array, "state group grouped"]:
+    """Join the coefficients of each group."""
+    if is_joint(model):
+        return jnp.reshape(values, (values.shape[0], 1, -1))
+    return values
+
+
+def ungrouped(
+    model: SwitchingGLM, values: Float[Array, "state group grouped"]
+) -> Float[Array, "state neuron coefficient"]:
+    """Take the coefficients of each group apart."""
+    return jnp.reshape(values, (*model.bias.shape, model.layout.n_coefficients))
+
+
+def is_free(model: SwitchingGLM) -> Bool[np.ndarray, "group coefficient"]:
+    """Tell which coefficients there are: a filter of its own replaces a self-weight."""
+    layout, n_neurons = model.layout, model.n_neurons
+    dense = np.ones((n_neurons, layout.n_dense), bool)
+    edges = np.repeat(is_coupled(model), layout.n_basis, axis=1)
+    free = np.concatenate([dense, edges[:, : layout.n_edges]], axis=1)
+    return free.reshape(1, -1) if is_joint(model) else free
+
+
+def is_coupled(model: SwitchingGLM) -> Bool[np.ndarray, "neuron source_neuron"]:
+    """Tell which pairs have a coupling: all, but a neuron with its own filter."""
+    own = np.eye(model.n_neurons, dtype=bool)
+    return ~own if model.layout.n_own else np.ones_like(own)
+
+
+@jax.jit
+def evaluate(
+    model: SwitchingGLM, rows: Rows, weights: Float[Array, "row state"]
+) -> Evaluation:
+    """Return how well every state explains every bin, and every GLM its share."""
     link, observation = LINKS[model.link], OBSERVATIONS[model.observation]
+    split = split_coefficients(model, coefficients(model))
+    dispersion = jnp.asarray(model.dispersion)
 
-    def of_chunk(feature_rows, count_rows, weights):
-        rate = link.rate(_linear_predictor(values, feature_rows))
-        log_probability = observation.log_probability(count_rows[:, None, :], rate)
-        return (weights[:, :, None] * log_probability).sum(0)
+    def of_chunk(part: tuple[Rows, Array]):
+        rows, weights = part
+        values = jnp.asarray(rows.values, dispersion.dtype)
+        rate = link.rate(_predict_all(split, rows.features))
+        terms = observation.log_probability(values[:, None], rate, dispersion[None])
+        base = observation.log_base(values)
+        if rows.recorded is not None:
+            terms = jnp.where(rows.recorded[:, None], terms, 0)
+            base = jnp.where(rows.recorded, base, 0)
+        # What depends on the value alone is computed once, not for every state.
+        evidence = terms.sum(-1) + base.sum(-1, keepdims=True)
+        objective = jnp.einsum("rs,rsn->sn", weights, terms) + weights.T @ base
+        return evidence, objective
 
-    width = values.shape[0] * values.shape[1]
-    return _sum_over_chunks(of_chunk, rows, width) + log_prior(values, prior)
+    n_rows = weights.shape[0]
+    chunk = _rows_per_chunk(n_rows, model.n_states * model.n_neurons)
+    parts = _chunked((rows, weights), n_rows, chunk)
+    evidence, objectives = jax.lax.map(of_chunk, parts)
+    flat = jnp.reshape(evidence, (-1, model.n_states))[:n_rows]
+    return Evaluation(flat, objectives.sum(0))
 
 
-class Maximisation(NamedTuple):
-    """What the M-step finds.
+@jax.jit
+def expect(
+    model: SwitchingGLM, rows: Rows, weights: Float[Array, "row state"]
+) -> Float[Array, "row neuron"]:
+    """Return the expected value of every bin, averaged over states by the weights."""
+    split, link = split_coefficients(model, coefficients(model)), LINKS[model.link]
+
+    def of_chunk(part: tuple[Rows, Array]):
+        rows, weights = part
+        rate = link.rate(_predict_all(split, rows.features))
+        return jnp.einsum("rs,rsn->rn", weights, rate)
+
+    n_rows = weights.shape[0]
+    chunk = _rows_per_chunk(n_rows, model.n_states * model.n_neurons)
+    parts = _chunked((rows, weights), n_rows, chunk)
+    found = jax.lax.map(of_chunk, parts)
+    return jnp.reshape(found, (-1, model.n_neurons))[:n_rows]
+
+
+@jax.jit
+def differentiate(
+    model: SwitchingGLM, rows: Rows, weights: Float[Array, "row state"]
+) -> Statistics:
+    """Sum the derivatives of every GLM's objective over rows.
 
     Parameters
     ----------
     model
-        Parameters after the step.
-    information : (state, neuron, feature, feature)
-        Fisher information of every GLM at the parameters before the step.
+        Parameters at which to differentiate.
+    rows
+        The bins.
+    weights : (row, state)
+        Posterior probabilities; 0 where a bin does not count.
     """
+    link, observation = LINKS[model.link], OBSERVATIONS[model.observation]
+    split = split_coefficients(model, coefficients(model))
+    dispersion = jnp.asarray(model.dispersion)[None]
 
-    model: SwitchingGLM
-    information: Float[Array, "state neuron feature feature"]
+    def of_chunk(rows: Rows, weights: Array):
+        features = rows.features
+        values = jnp.asarray(rows.values, weights.dtype)[:, None]
+        eta = _predict_all(split, features)
+        rate = link.rate(eta)
+        counted = _count(weights, rows)
+        terms = observation.log_probability(values, rate, dispersion)
+        slope = link.slope(eta, rate) * observation.score(values, rate, dispersion)
+        score = jnp.where(counted > 0, counted * slope, 0)
+        first, second = _dispersion_derivatives(observation, values, rate, dispersion)
+        flat = jnp.reshape(score, (score.shape[0], -1))
+        return (
+            (counted * (terms + observation.log_base(values))).sum(0),
+            jnp.reshape(flat.T @ features.common, split.common.shape),
+            jnp.einsum("rsn,rnb->snb", score, features.own),
+            (counted * first).sum(0),
+            -(counted * second).sum(0),
+        )
 
-
-def maximise(
-    model: SwitchingGLM, rows: tuple[Array, Array, Array], prior: Prior
-) -> Maximisation:
-    """Take one Fisher-scoring step of every GLM that does not lower its objective.
-
-    A step is halved, separately for every state and neuron, until the objective
-    has not fallen; a GLM for which no step helps stays where it is.
-    """
-    values = coefficients(model)
-    now = statistics(model, values, rows, prior)
-    scale = jnp.trace(now.information, axis1=-2, axis2=-1)[..., None, None]
-    eye = jnp.eye(values.shape[-1], dtype=values.dtype)[None, None]
-    damped = now.information + (1e-9 * scale + 1e-9) * eye
-    direction = jnp.linalg.solve(damped, now.gradient[..., None])[..., 0]
-
-    def fell(value):
-        return ~(value >= now.objective)
-
-    def halve(state):
-        n_halvings, step, _ = state
-        step = jnp.where(fell(state[2]), step / 2, step)
-        moved = values + step[..., None] * direction
-        return n_halvings + 1, step, objective(model, moved, rows, prior)
-
-    def unfinished(state):
-        return (state[0] <= MAX_HALVINGS) & fell(state[2]).any()
-
-    # The first pass halves a step of two, so that it tries the full step.
-    start = (0, jnp.full_like(now.objective, 2.0), now.objective - jnp.inf)
-    _, step, reached = jax.lax.while_loop(unfinished, halve, start)
-    step = jnp.where(fell(reached), 0, step)
-    moved = with_coefficients(model, values + step[..., None] * direction)
-    return Maximisation(moved, now.information)
+    width = model.n_states * model.n_neurons
+    objective, common, own, first, second = sum_over_chunks(
+        of_chunk, (rows, weights), width
+    )
+    gradient = jnp.concatenate([common, own], axis=-1)[..., feature_order(model)]
+    free = jnp.asarray(is_free(model))[None]
+    return Statistics(
+        objective, jnp.where(free, grouped(model, gradient), 0), first, second
+    )
 
 
-def _linear_predictor(values, feature_rows):
-    n_states, n_neurons, n_features = values.shape
-    flat = jnp.reshape(values, (n_states * n_neurons, n_features))
-    return jnp.reshape(feature_rows @ flat.T, (-1, n_states, n_neurons))
+def _count(weights: Array, rows: Rows) -> Float[Array, "row state neuron"]:
+    """Return what each row counts for in every state and neuron."""
+    if rows.recorded is None:
+        return jnp.broadcast_to(
+            weights[:, :, None], (*weights.shape, rows.values.shape[-1])
+        )
+    return jnp.where(rows.recorded[:, None], weights[:, :, None], 0)
+
+
+def feature_order(model: SwitchingGLM) -> np.ndarray:
+    """Return where the common features, then the own ones, stand in the layout."""
+    layout = model.layout
+    inputs, n_common = 1 + layout.n_inputs, 1 + layout.n_inputs + layout.n_edges
+    own = np.arange(n_common, n_common + layout.n_own)
+    return np.r_[0:inputs, own, inputs:n_common].astype(int)
+
+
+class Split(NamedTuple):
+    """Coefficients of the common features, and of a neuron's own history."""
+
+    common: Float[Array, "state neuron common"]
+    own: Float[Array, "state neuron self_basis"]
+
+
+def split_coefficients(model: SwitchingGLM, values: Array) -> Split:
+    """Take what weighs the common features apart from what weighs the own ones."""
+    layout = model.layout
+    inputs, own = 1 + layout.n_inputs, layout.n_dense
+    common = jnp.concatenate([values[..., :inputs], values[..., own:]], axis=-1)
+    return Split(common, values[..., inputs:own])
+
+
+def _predict_all(split: Split, features: Features) -> Float[Array, "row state neuron"]:
+    n_states, n_neurons, n_common = split.common.shape
+    flat = jnp.reshape(split.common, (n_states * n_neurons, n_common))
+    eta = jnp.reshape(features.common @ flat.T, (-1, n_states, n_neurons))
+    if split.own.shape[-1]:
+        eta = eta + jnp.einsum("rnb,snb->rsn", features.own, split.own)
+    return eta
+
+
+def _dispersion_derivatives(observation, values, rate, dispersion):
+    if not observation.dispersed:
+        return jnp.zeros_like(rate), jnp.zeros_like(rate)
+
+    def terms(log_dispersion):
+        return observation.log_probability(values, rate, jnp.exp(log_dispersion))
+
+    def first(log_dispersion):
+        return jax.jvp(terms, (log_dispersion,), (jnp.ones_like(rate),))[1]
+
+    at = jnp.broadcast_to(jnp.log(dispersion), rate.shape)
+    return jax.jvp(first, (at,), (jnp.ones_like(rate),))
+
+
+def _rows_per_chunk(n_rows: int, width: int) -> int:
+    rows = max(CHUNK_ENTRIES // max(width, 1), FEWEST_ROWS)
+    return max(min(n_rows, rows), 1)
 
 
 def _chunked(rows: Any, n_rows: int, chunk: int) -> Any:
@@ -259,10 +317,10 @@ def _chunked(rows: Any, n_rows: int, chunk: int) -> Any:
     return jax.tree.map(split, rows)
 
 
-def _sum_over_chunks(function: Callable, rows: tuple, width: int) -> Any:
+def sum_over_chunks(function: Callable, rows: tuple, width: int) -> Any:
     """Sum a function's result over chunks of rows that hold ``width`` entries each."""
-    n_rows = rows[0].shape[0]
-    chunk = max(min(n_rows, CHUNK_ENTRIES // max(width, 1)), 1)
+    n_rows = jax.tree.leaves(rows)[0].shape[0]
+    chunk = _rows_per_chunk(n_rows, width)
     parts = _chunked(rows, n_rows, chunk)
     shapes = jax.eval_shape(function, *jax.tree.map(lambda part: part[0], parts))
     zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)

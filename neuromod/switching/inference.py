@@ -3,8 +3,9 @@ r"""Pure functions on arrays: posteriors, and the steps of exact EM.
 Expectation-maximisation climbs the marginal likelihood of all sessions together:
 
 - E-step: the forward-backward messages of the hidden chain, exactly, per session;
-- M-step: the chain in closed form, and one step of each GLM weighted by the posterior
-  (`neuromod.switching.glm`), so that no iteration lowers the objective.
+- M-step: the chain (`neuromod.switching.chain`), and one step of each GLM weighted by
+  the posterior (`neuromod.switching.glm`, `neuromod.switching.priors`), taken back
+  where it would lower the objective.
 """
 
 import functools
@@ -17,26 +18,38 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from neuromod import kernels
-from neuromod.switching import glm
-from neuromod.switching.model import SwitchingGLM, Values
+from neuromod.switching import chain, glm
+from neuromod.switching.features import Features, history
+from neuromod.switching.model import SwitchingGLM
+from neuromod.switching.observations import OBSERVATIONS, Values
+from neuromod.switching.priors import Quadratic
 
 
 class Recording(NamedTuple):
-    """Spike counts of all sessions, padded to one length.
+    """Values and inputs of all sessions, padded to one length.
 
     Parameters
     ----------
-    counts : (session, time, neuron)
-        Spikes per bin; 0 where missing or past the end.
+    values : (session, time, neuron)
+        Counts or choices per bin; 0 where missing or past the end.
     observed : (session, time)
         False where a bin is missing or past the end.
     lengths : (session,)
         Number of bins of each session.
+    inputs : (session, time, input)
+        What else drives the GLMs.
+    transition_inputs : (session, time, transition_input)
+        What tilts the jumps into each bin.
+    recorded : (session, neuron)
+        False where a session lacks a neuron; None if all are in all.
     """
 
-    counts: Float[Values, "session time neuron"]
+    values: Float[Values, "session time neuron"]
     observed: Bool[Values, "session time"]
     lengths: Int[Values, " session"]
+    inputs: Float[Values, "session time input"]
+    transition_inputs: Float[Values, "session time transition_input"]
+    recorded: Bool[Values, "session neuron"] | None = None
 
 
 class Posterior(NamedTuple):
@@ -48,13 +61,16 @@ class Posterior(NamedTuple):
         Log marginal likelihood of each session (nats).
     smoothed : (session, time, state)
         Probability of each state given the whole session.
-    transition_counts : (state, state_to)
-        Expected number of transitions, summed over sessions.
+    transition_counts : (session, state, state_to)
+        Expected number of transitions.
+    jumps : (session, pair, state, state_to)
+        Probability of every transition; only where inputs drive them, else None.
     """
 
     log_likelihood: Float[Array, " session"]
     smoothed: Float[Array, "session time state"]
-    transition_counts: Float[Array, "state state_to"]
+    transition_counts: Float[Array, "session state state_to"]
+    jumps: Float[Array, "session pair state state_to"] | None
 
 
 class Problem(NamedTuple):
@@ -63,145 +79,223 @@ class Problem(NamedTuple):
     Parameters
     ----------
     recording
-        The spike counts.
-    feature_rows : (row, feature)
-        What the GLMs regress on, the bins of all sessions one after another.
+        Values and inputs.
+    rows
+        What the GLMs see of them, the bins of all sessions one after another.
     prior
-        Gaussian prior on the coefficients.
+        Prior on the coefficients.
+    chain_prior
+        Prior on the transition probabilities.
     """
 
     recording: Recording
-    feature_rows: Float[Array, "row feature"]
-    prior: glm.Prior
+    rows: glm.Rows
+    prior: Any
+    chain_prior: chain.ChainPrior
 
 
 @jax.jit
-def pose(
-    recording: Recording, basis: Float[Values, "basis lag"], prior: glm.Prior
-) -> Problem:
-    """Compute the features of a recording once, for all iterations."""
-    found = glm.features(recording.counts, basis)
-    return Problem(recording, jnp.reshape(found, (-1, found.shape[-1])), prior)
+def rows_of(model: SwitchingGLM, recording: Recording) -> glm.Rows:
+    """Compute what the GLMs regress on (`neuromod.switching.features`)."""
+    values = jnp.asarray(recording.values)
+    n_sessions, n_steps, n_neurons = values.shape
+    n_rows = n_sessions * n_steps
+
+    def flat(array):
+        return jnp.reshape(array, (n_rows, *array.shape[2:]))
+
+    def seen(basis):
+        return flat(jax.vmap(history, in_axes=(0, None))(values, basis))
+
+    couplings = jnp.reshape(seen(model.basis), (n_rows, -1))
+    ones = jnp.ones((n_rows, 1), values.dtype)
+    inputs = flat(jnp.asarray(recording.inputs))
+    common = jnp.concatenate([ones, inputs, couplings], axis=1)
+    recorded = recording.recorded
+    if recorded is not None:
+        shape = (n_sessions, n_steps, n_neurons)
+        recorded = flat(jnp.broadcast_to(jnp.asarray(recorded)[:, None], shape))
+    return glm.Rows(Features(common, seen(model.self_basis)), flat(values), recorded)
 
 
 def session_log_likelihoods(
     model: SwitchingGLM, recording: Recording
 ) -> Float[Array, "session time state"]:
-    """Return `glm.log_likelihoods` of padded sessions."""
-    feature_rows = glm.features(recording.counts, model.basis)
-    n_sessions, n_steps, n_features = feature_rows.shape
-    rows = glm.log_likelihoods(
-        model,
-        jnp.reshape(feature_rows, (-1, n_features)),
-        jnp.reshape(jnp.asarray(recording.counts), (n_sessions * n_steps, -1)),
-    )
-    return jnp.reshape(rows, (n_sessions, n_steps, -1))
+    """Return how well every state explains every bin of padded sessions."""
+    shape = (*recording.observed.shape, model.n_states)
+    weights = jnp.zeros((shape[0] * shape[1], shape[2]), model.bias.dtype)
+    evidence = glm.evaluate(model, rows_of(model, recording), weights).evidence
+    return jnp.reshape(evidence, shape)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def per_session(
     kernel: Callable,
     model: SwitchingGLM,
     evidence: Float[Array, "session time state"],
-    observed: Bool[Values, "session time"],
-    lengths: Int[Values, " session"],
+    recording: Recording,
 ) -> Any:
     """Run a kernel for hidden Markov chains over every session."""
 
-    def of_session(evidence, observed, length):
+    def of_session(evidence, observed, length, inputs):
+        transition = chain.transitions(model, inputs)
         return kernel(
-            model.initial,
-            model.transition_matrix,
-            evidence,
-            observed=observed,
-            length=length,
+            model.initial, transition, evidence, observed=observed, length=length
         )
 
-    return jax.vmap(of_session)(evidence, observed, lengths)
+    return jax.vmap(of_session)(
+        evidence,
+        jnp.asarray(recording.observed),
+        jnp.asarray(recording.lengths),
+        jnp.asarray(recording.transition_inputs),
+    )
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def run(kernel: Callable, model: SwitchingGLM, recording: Recording) -> Any:
     """Run a kernel over the evidence that a recording gives.
 
-    Fit and verbs call it alike: the same program gives the same bits.
+    Fit and verbs call it alike: the same programs give the same bits.
     """
     evidence = session_log_likelihoods(model, recording)
-    return per_session(kernel, model, evidence, recording.observed, recording.lengths)
+    return per_session(kernel, model, evidence, recording)
+
+
+def smoother_with_jumps(*arguments: Any, **settings: Any) -> kernels.HMMSmoother:
+    """Smooth, and keep the probability of every jump."""
+    return kernels.hmm_smoother(*arguments, **settings, transition_posteriors=True)
 
 
 def expectation(
     model: SwitchingGLM,
     evidence: Float[Array, "session time state"],
-    observed: Bool[Values, "session time"],
-    lengths: Int[Values, " session"],
+    recording: Recording,
 ) -> Posterior:
     """Run the forward-backward messages of every session (E-step)."""
-    messages = per_session(kernels.hmm_smoother, model, evidence, observed, lengths)
+    driven = model.transition_weight.shape[-1] > 0
+    kernel = smoother_with_jumps if driven else kernels.hmm_smoother
+    messages = per_session(kernel, model, evidence, recording)
     return Posterior(
         messages.log_likelihood,
         messages.smoothed,
-        messages.transition_counts.sum(0),
+        messages.transition_counts,
+        messages.transition_posteriors if driven else None,
     )
 
 
-def maximise_chain(model: SwitchingGLM, posterior: Posterior) -> SwitchingGLM:
-    """Set initial and transition probabilities in closed form (M-step)."""
-    counts = posterior.transition_counts
-    totals = counts.sum(axis=1, keepdims=True)
-    visited = totals > 1e-10
-    transition = jnp.where(
-        visited, counts / jnp.where(visited, totals, 1), model.transition_matrix
-    )
-    initial = posterior.smoothed[:, 0].mean(0)
-    return eqx.tree_at(
-        lambda m: (m.initial, m.transition_matrix),
-        model,
-        (initial / initial.sum(), transition),
-    )
+@jax.jit
+def maximise_chain(
+    model: SwitchingGLM,
+    posterior: Posterior,
+    recording: Recording,
+    prior: chain.ChainPrior,
+) -> SwitchingGLM:
+    """Set initial and transition probabilities (M-step)."""
+    initial = chain.update_initial(posterior.smoothed)
+    model = eqx.tree_at(lambda m: m.initial, model, initial)
+    if posterior.jumps is None:
+        counts = posterior.transition_counts.sum(0)
+        return chain.update_static(model, counts, prior)
+    n_states = model.n_states
+    jumps = jnp.reshape(posterior.jumps, (-1, n_states, n_states))
+    inputs = jnp.asarray(recording.transition_inputs)[:, 1:]
+    flat = jnp.reshape(inputs, (-1, inputs.shape[-1]))
+    return chain.update_driven(model, jumps, flat, prior)
 
 
-class Expectation(NamedTuple):
-    """What the E-step finds: the posterior, and how good the parameters are.
+@jax.jit
+def observed_rows(
+    smoothed: Float[Values, "session time state"], recording: Recording
+) -> Float[Array, "row state"]:
+    """Return how much each bin counts for the GLMs of each state.
+
+    A bin whose values are not known tells them nothing.
+    """
+    weights = jnp.where(jnp.asarray(recording.observed)[..., None], smoothed, 0)
+    return jnp.reshape(weights, (-1, weights.shape[-1]))
+
+
+class Proposal(NamedTuple):
+    """Parameters that a step proposes.
 
     Parameters
     ----------
-    posterior
-        Posterior of the hidden states.
-    log_likelihood : ()
-        Log marginal likelihood of all sessions (nats).
-    objective : ()
-        The same plus the log prior; the quantity that EM never lowers.
+    model
+        The parameters.
+    prior_state
+        What the prior would know.
+    gain : (state, group)
+        How much the prior's part of the objective would grow.
     """
 
-    posterior: Posterior
-    log_likelihood: Float[Array, ""]
-    objective: Float[Array, ""]
+    model: SwitchingGLM
+    prior_state: Any
+    gain: Float[Array, "state group"]
 
 
 @jax.jit
-def e_step(model: SwitchingGLM, problem: Problem) -> Expectation:
-    """Run the messages of all sessions at the model's parameters."""
-    recording, feature_rows, prior = problem
-    n_sessions, n_steps = recording.observed.shape
-    count_rows = jnp.reshape(recording.counts, (n_sessions * n_steps, -1))
-    evidence = glm.log_likelihoods(model, feature_rows, count_rows)
-    evidence = jnp.reshape(evidence, (n_sessions, n_steps, -1))
-    posterior = expectation(model, evidence, recording.observed, recording.lengths)
-    total = posterior.log_likelihood.sum()
-    penalty = glm.log_prior(glm.coefficients(model), prior).sum()
-    return Expectation(posterior, total, total + penalty)
+def propose(
+    model: SwitchingGLM,
+    prior: Any,
+    prior_state: Any,
+    statistics: glm.Statistics,
+    information: Float[Array, "state group coefficient other"],
+    caution: Float[Values, "state group"],
+) -> Proposal:
+    """Step every GLM by its prior; caution multiplies the curvature it reckons with."""
+    values = glm.grouped(model, glm.coefficients(model))
+    steeper = information * jnp.asarray(caution)[..., None, None]
+    quadratic = Quadratic(values, statistics.gradient, steeper)
+    step = prior.step(prior_state, quadratic)
+    moved = glm.with_coefficients(model, glm.ungrouped(model, step.values))
+    if OBSERVATIONS[model.observation].dispersed:
+        curvature = jnp.maximum(statistics.dispersion_curvature, 1e-3)
+        change = statistics.dispersion_gradient / (curvature * caution)
+        dispersion = model.dispersion * jnp.exp(jnp.clip(change, -1, 1))
+        moved = eqx.tree_at(lambda m: m.dispersion, moved, dispersion)
+    return Proposal(moved, step.state, step.gain)
 
 
 @jax.jit
-def m_step(
-    model: SwitchingGLM, problem: Problem, posterior: Posterior
-) -> glm.Maximisation:
-    """Climb the expected log-likelihood: the chain to its top, each GLM one step."""
-    recording, feature_rows, prior = problem
-    n_rows = feature_rows.shape[0]
-    count_rows = jnp.reshape(recording.counts, (n_rows, -1))
-    # A bin whose counts are not known tells the GLMs nothing.
-    observed = jnp.asarray(recording.observed)[..., None]
-    weights = jnp.where(observed, posterior.smoothed, 0)
-    rows = (feature_rows, count_rows, jnp.reshape(weights, (n_rows, -1)))
-    return glm.maximise(maximise_chain(model, posterior), rows, prior)
+def gains(
+    prior: Any, before: glm.Statistics, after: glm.Evaluation, proposal: Proposal
+) -> Float[Array, "state group"]:
+    """Return by how much a proposal raises the objective of every GLM.
+
+    Relative to the objectives, so that rounding can be told from a fall.
+    """
+    gain = after.objective - before.objective
+    if glm.is_joint(proposal.model):
+        gain = gain.sum(-1, keepdims=True)
+    gain = (gain + proposal.gain) / (1 + jnp.abs(before.objective).sum())
+    # What is shared by all GLMs may cost one of them what others gain.
+    return gain if prior.separable else jnp.full_like(gain, gain.sum())
+
+
+@jax.jit
+def start_prior(
+    prior: Any, model: SwitchingGLM, baseline: Float[Values, " neuron"]
+) -> Any:
+    """Return what a prior knows before any data."""
+    return prior.start(model, baseline)
+
+
+@jax.jit
+def learn(
+    prior: Any,
+    proposal: Proposal,
+    information: Float[Array, "state group coefficient other"],
+) -> Any:
+    """Learn what all GLMs share from their new coefficients."""
+    values = glm.grouped(proposal.model, glm.coefficients(proposal.model))
+    quadratic = Quadratic(values, jnp.zeros_like(values), information)
+    return prior.learn(proposal.prior_state, quadratic)
+
+
+@jax.jit
+def log_prior(
+    model: SwitchingGLM, prior_state: Any, problem: Problem
+) -> Float[Array, ""]:
+    """Return the priors' part of the objective."""
+    values = glm.grouped(model, glm.coefficients(model))
+    of_glms = problem.prior.log_density(prior_state, values)
+    return of_glms + problem.chain_prior.log_density(model)

@@ -1,109 +1,56 @@
 r"""A generalised linear model whose couplings switch with a hidden brain state.
 
 A population of neurons is in one of a few hidden states. In each state the neurons
-excite and inhibit one another through their own set of coupling filters:
+excite and inhibit one another through their own set of coupling filters, and what the
+animal sees or does drives them through the state's own weights:
 
 $$
 h_{t,m,b} = \sum_{k=1}^{K} \phi_{b,k}\, x_{t-k,m}, \qquad
-\eta_{s,t,n} = \beta_{s,n} + \sum_{m,b} w_{s,n,m,b}\, h_{t,m,b}, \qquad
+\eta_{s,t,n} = \beta_{s,n} + \sum_i v_{s,n,i}\, u_{t,i}
+  + \sum_{m,b} w_{s,n,m,b}\, h_{t,m,b}, \qquad
 x_{t,n} \mid z_t = s \sim \mathrm{Poisson}\big(f(\eta_{s,t,n})\big)
+$$
+
+The state is a Markov chain. Its jumps may depend on inputs of their own, which tilt
+the odds of the states that follow:
+
+$$
+p(z_{t+1} = j \mid z_t = i) \propto A_{ij}
+  \exp\big(\textstyle\sum_i r_{ij,i}\, q_{t+1,i}\big)
 $$
 
 | symbol | meaning | shape |
 |---|---|---|
-| $x$ | spike counts per bin | (time, neuron) |
-| $z$ | hidden state, a Markov chain | (time,) |
+| $x$ | spike counts per bin, or choices per trial | (time, neuron) |
+| $z$ | hidden state | (time,) |
 | $\phi$ | basis functions over past bins, the most recent first | (basis, lag) |
 | $h$ | history: past spikes, never the present bin | (time, neuron, basis) |
 | $\beta$ | bias, in the units of $\eta$ | (state, neuron) |
+| $u$, $v$ | inputs, and their weights | (time, input), (state, neuron, input) |
 | $w$ | weight of a source neuron on a neuron | (state, neuron, source_neuron, basis) |
-| $f$ | link: from $\eta$ to expected spikes per bin | |
+| $f$ | link: from $\eta$ to the expected value | |
+| $A$ | transition matrix | (state, state_to) |
+| $q$, $r$ | inputs of a jump, and their weights | (state, state_to, input) |
 
-With one state this is the Poisson (or Bernoulli) GLM; without a basis it is the
-Poisson (or Bernoulli) hidden Markov model.
+With a basis for a neuron's own history, its weight on itself is replaced by a filter
+of its own. With one state this is the plain GLM; without couplings it is the hidden
+Markov model with the same observations; with choices and inputs it is the GLM-HMM of
+behaviour.
 
 Li, Kim, Rodgers, Choi & Wu (2024), One-hot generalized linear model for switching
-brain state discovery, ICLR.
+brain state discovery, ICLR. Ashwood et al. (2022), Mice alternate between discrete
+strategies during perceptual decision-making, Nature Neuroscience 25,
+doi:10.1038/s41593-021-01007-z.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
-
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.scipy.special import gammaln
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
-from neuromod.core.errors import ShapeError, choice, invalid
-
-Values = Array | np.ndarray
-
-# Keeps the logarithm of a rate finite where a link underflows.
-RATE_FLOOR = 1e-8
-
-
-class Link(NamedTuple):
-    """From the linear predictor to expected spikes per bin, and back."""
-
-    rate: Callable[[Values], Array]
-    inverse: Callable[[Values], Array]
-
-
-class Observation(NamedTuple):
-    """What one neuron emits in one bin, given its expected count."""
-
-    log_probability: Callable[[Values, Values], Array]
-    variance: Callable[[Values], Values]
-    draw: Callable[[np.random.Generator, np.ndarray], np.ndarray]
-
-
-def _sigmoid_rate(eta):
-    return RATE_FLOOR + (1 - RATE_FLOOR) * jax.nn.sigmoid(eta)
-
-
-def _sigmoid_inverse(rate):
-    probability = jnp.clip((rate - RATE_FLOOR) / (1 - RATE_FLOOR), 1e-6, 1 - 1e-6)
-    return jnp.log(probability) - jnp.log1p(-probability)
-
-
-def _softplus_inverse(rate):
-    return rate + jnp.log(-jnp.expm1(-rate))
-
-
-LINKS: dict[str, Link] = {
-    "softplus": Link(jax.nn.softplus, _softplus_inverse),
-    "sigmoid": Link(_sigmoid_rate, _sigmoid_inverse),
-    "exp": Link(jnp.exp, jnp.log),
-}
-
-
-def _poisson_log_probability(count, rate):
-    return count * jnp.log(rate + RATE_FLOOR) - rate - gammaln(count + 1)
-
-
-def _bernoulli_log_probability(count, rate):
-    spiked = jnp.minimum(count, 1)
-    silent = jnp.log(1 - rate + RATE_FLOOR)
-    return spiked * jnp.log(rate + RATE_FLOOR) + (1 - spiked) * silent
-
-
-def _poisson_draw(generator, rate):
-    return generator.poisson(rate)
-
-
-def _bernoulli_draw(generator, rate):
-    return generator.random(rate.shape) < rate
-
-
-OBSERVATIONS: dict[str, Observation] = {
-    "poisson": Observation(_poisson_log_probability, lambda rate: rate, _poisson_draw),
-    "bernoulli": Observation(
-        _bernoulli_log_probability, lambda rate: rate * (1 - rate), _bernoulli_draw
-    ),
-}
+from neuromod.core.errors import ShapeError, invalid
+from neuromod.switching.features import Layout
+from neuromod.switching.observations import OBSERVATIONS, Values, resolve_link
 
 
 class SwitchingGLM(eqx.Module):
@@ -122,18 +69,36 @@ class SwitchingGLM(eqx.Module):
         spike seen through a basis function.
     basis : (basis, lag)
         Basis functions over past bins; the first column is one bin back.
+
+    Other Parameters
+    ----------------
+    input_weight : (state, neuron, input)
+        Effect of an input of the same bin; no inputs if omitted.
+    self_weight : (state, neuron, self_basis)
+        Effect of a neuron's own past; part of ``weight`` if omitted.
+    self_basis : (self_basis, lag)
+        Basis functions of the neurons' own past.
+    transition_weight : (state, state_to, transition_input)
+        Effect of inputs on the log-odds of a jump; none if omitted.
+    dispersion : (state, neuron)
+        Of negative-binomial counts, or the variance of Gaussian values.
     observation
-        "poisson" (spike counts) or "bernoulli" (spike or no spike).
+        A name in `neuromod.switching.observations`: "poisson" (spike counts),
+        "bernoulli" (spike or no spike; a choice of two), "negative_binomial",
+        "gaussian" or "categorical" (``neuron`` then counts the options after the
+        first).
     link
-        "softplus", "sigmoid" (at most one expected spike per bin) or "exp" (can
-        explode where neurons excite one another). Bernoulli takes "sigmoid" only.
+        "softplus", "sigmoid" (at most one expected spike per bin), "exp" (can
+        explode where neurons excite one another), "identity" or "softmax"; the
+        observation's first if omitted.
 
     Raises
     ------
     ShapeError
         If the shapes do not fit together.
     InvalidInputError
-        If a probability is negative, rows do not sum to one, or a name is unknown.
+        If a probability is negative, rows do not sum to one, a dispersion is not
+        positive, or a name is unknown.
 
     Examples
     --------
@@ -154,23 +119,60 @@ class SwitchingGLM(eqx.Module):
     bias: Float[Values, "state neuron"]
     weight: Float[Values, "state neuron source_neuron basis"]
     basis: Float[Values, "basis lag"]
-    observation: str = eqx.field(static=True, default="poisson")
-    link: str = eqx.field(static=True, default="softplus")
+    input_weight: Float[Values, "state neuron input"]
+    self_weight: Float[Values, "state neuron self_basis"]
+    self_basis: Float[Values, "self_basis self_lag"]
+    transition_weight: Float[Values, "state state_to transition_input"]
+    dispersion: Float[Values, "state neuron"]
+    observation: str = eqx.field(static=True)
+    link: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        initial: Values,
+        transition_matrix: Values,
+        bias: Values,
+        weight: Values,
+        basis: Values,
+        *,
+        input_weight: Values | None = None,
+        self_weight: Values | None = None,
+        self_basis: Values | None = None,
+        transition_weight: Values | None = None,
+        dispersion: Values | None = None,
+        observation: str = "poisson",
+        link: str | None = None,
+    ) -> None:
+        self.observation = observation
+        self.link = resolve_link(link, observation)
+        self.initial, self.transition_matrix = initial, transition_matrix
+        self.bias, self.weight, self.basis = bias, weight, basis
+        n_states, n_neurons = bias.shape
+        dtype = bias.dtype
+        absent = np.zeros((n_states, n_neurons, 0), dtype)
+        self.input_weight = absent if input_weight is None else input_weight
+        self.self_weight = absent if self_weight is None else self_weight
+        self.self_basis = np.zeros((0, 0), dtype) if self_basis is None else self_basis
+        self.transition_weight = (
+            np.zeros((n_states, n_states, 0), dtype)
+            if transition_weight is None
+            else transition_weight
+        )
+        self.dispersion = np.ones_like(bias) if dispersion is None else dispersion
 
     def __check_init__(self) -> None:
-        choice("observation", self.observation, OBSERVATIONS)
-        choice("link", self.link, LINKS)
-        if self.observation == "bernoulli" and self.link != "sigmoid":
-            raise invalid(
-                "link",
-                repr(self.link),
-                "'sigmoid' for Bernoulli observations, whose rate is a probability",
-            )
         n_states, n_neurons = self.bias.shape
         expected = {
             "initial": (n_states,),
             "transition_matrix": (n_states, n_states),
             "weight": (n_states, n_neurons, n_neurons, self.basis.shape[0]),
+            "input_weight": (n_states, n_neurons, self.input_weight.shape[-1]),
+            "self_weight": (n_states, n_neurons, self.self_basis.shape[0]),
+            "transition_weight": (
+                *(n_states, n_states),
+                self.transition_weight.shape[-1],
+            ),
+            "dispersion": (n_states, n_neurons),
         }
         for name, shape in expected.items():
             got = getattr(self, name).shape
@@ -178,6 +180,8 @@ class SwitchingGLM(eqx.Module):
                 raise invalid(name, f"shape {got}", f"shape {shape}", kind=ShapeError)
         _require_distribution(self.initial, "initial")
         _require_distribution(self.transition_matrix, "transition_matrix")
+        if OBSERVATIONS[self.observation].dispersed:
+            _require_positive(self.dispersion, "dispersion")
 
     @property
     def n_states(self) -> int:
@@ -191,8 +195,18 @@ class SwitchingGLM(eqx.Module):
 
     @property
     def n_lags(self) -> int:
-        """Number of past bins that the couplings reach back to."""
-        return self.basis.shape[-1]
+        """Number of past bins that the history reaches back to."""
+        return max(self.basis.shape[-1], self.self_basis.shape[-1])
+
+    @property
+    def layout(self) -> Layout:
+        """How the coefficients of one GLM are laid out."""
+        return Layout(
+            n_inputs=self.input_weight.shape[-1],
+            n_own=self.self_weight.shape[-1],
+            n_sources=self.n_neurons if self.weight.shape[-1] else 0,
+            n_basis=self.weight.shape[-1],
+        )
 
 
 def _require_distribution(probabilities: Values, argument: str) -> None:
@@ -208,22 +222,8 @@ def _require_distribution(probabilities: Values, argument: str) -> None:
         )
 
 
-def history(
-    counts: Float[Values, "time neuron"], basis: Float[Values, "basis lag"]
-) -> Float[Array, "time neuron basis"]:
-    """See the past spikes of every neuron through the basis functions.
-
-    Spikes before the first bin count as zero, and the present bin is never used.
-    """
-    n_basis, n_lags = basis.shape
-    n_steps, n_neurons = counts.shape
-    start = jnp.zeros((n_steps, n_neurons, n_basis), jnp.asarray(counts).dtype)
-    if start.size == 0 or n_lags == 0:
-        return start
-    padded = jnp.pad(jnp.asarray(counts), ((n_lags, 0), (0, 0)))
-
-    def add_lag(k, total):
-        past = jax.lax.dynamic_slice_in_dim(padded, n_lags - 1 - k, n_steps)
-        return total + past[:, :, None] * jnp.asarray(basis)[None, None, :, k]
-
-    return jax.lax.fori_loop(0, n_lags, add_lag, start)
+def _require_positive(values: Values, argument: str) -> None:
+    if isinstance(values, Tracer):
+        return
+    if not (np.asarray(values) > 0).all():
+        raise invalid(argument, f"{np.min(values):.3g}", "numbers > 0")

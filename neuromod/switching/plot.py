@@ -197,7 +197,7 @@ def _neuron_ticks(ax: Axes, labels: np.ndarray) -> None:
 @styled
 def plot_rates(fit: Result, *, ax: Axes | None = None) -> Axes:
     """Draw each neuron's rate (Hz) in each state when no one has fired before."""
-    from neuromod.switching.model import LINKS
+    from neuromod.switching.observations import LINKS
 
     ax = new_axes(ax, (5.6, 2.6))
     rates = np.asarray(LINKS[fit.model.link].rate(np.asarray(fit.model.bias)))

@@ -11,14 +11,16 @@ from neuromod import kernels
 from neuromod.core.errors import invalid
 from neuromod.core.precision import precision_context
 from neuromod.core.result import Result
-from neuromod.core.sequences import Sequences
-from neuromod.switching import glm, inference
-from neuromod.switching.data import group, prepare_for, typed
+from neuromod.switching import chain, glm, inference
+from neuromod.switching.data import Prepared, group, prepare_for, typed
 from neuromod.switching.inference import Recording
-from neuromod.switching.model import LINKS, OBSERVATIONS, SwitchingGLM
+from neuromod.switching.model import SwitchingGLM
+from neuromod.switching.observations import OBSERVATIONS
 
 
-def smooth(fit: Result, spikes: Any) -> Any:
+def smooth(
+    fit: Result, spikes: Any, *, inputs: Any = None, transition_inputs: Any = None
+) -> Any:
     """Return the probability of each state given the whole recording.
 
     Parameters
@@ -27,6 +29,8 @@ def smooth(fit: Result, spikes: Any) -> Any:
         Result of `neuromod.switching.fit`.
     spikes : (time, neuron)
         Spike counts of the fit's neurons, in any form that `fit` takes.
+    inputs, transition_inputs : (time, input)
+        Inputs, if the fit had them.
 
     Returns
     -------
@@ -50,41 +54,49 @@ def smooth(fit: Result, spikes: Any) -> Any:
     >>> float(switching.smooth(result, spikes).sum("state").mean().round(6))
     1.0
     """
-    data, found = _apply(fit, spikes, _smooth)
-    return _restore_states(data, found, "state_probability")
+    prepared, found = _apply(fit, spikes, _smooth, inputs, transition_inputs)
+    return _restore_states(prepared, found, "state_probability")
 
 
-def filter(fit: Result, spikes: Any) -> Any:
+def filter(
+    fit: Result, spikes: Any, *, inputs: Any = None, transition_inputs: Any = None
+) -> Any:
     """Return the probability of each state given the spikes up to each bin.
 
     Parameters and errors are those of `smooth`; nothing here looks ahead.
     """
-    data, found = _apply(fit, spikes, _filter)
-    return _restore_states(data, found, "state_probability")
+    prepared, found = _apply(fit, spikes, _filter, inputs, transition_inputs)
+    return _restore_states(prepared, found, "state_probability")
 
 
-def decode(fit: Result, spikes: Any) -> Any:
+def decode(
+    fit: Result, spikes: Any, *, inputs: Any = None, transition_inputs: Any = None
+) -> Any:
     """Return the most probable path of states (Viterbi).
 
     Parameters and errors are those of `smooth`; returns a state (time,) per bin.
     """
-    data, found = _apply(fit, spikes, _decode)
+    prepared, found = _apply(fit, spikes, _decode, inputs, transition_inputs)
     attrs = {"long_name": "most probable path of states"}
-    return data.restore(found, (), None, "state_sequence", attrs)
+    return prepared.data.restore(found, (), None, "state_sequence", attrs)
 
 
-def predict(fit: Result, spikes: Any) -> Any:
+def predict(
+    fit: Result, spikes: Any, *, inputs: Any = None, transition_inputs: Any = None
+) -> Any:
     """Return the expected count of each bin given all spikes before it.
 
     Parameters and errors are those of `smooth`; returns counts (time, neuron).
     """
-    data, found = _apply(fit, spikes, _predict)
-    neurons = {"neuron": data.coords["neuron"]}
+    prepared, found = _apply(fit, spikes, _predict, inputs, transition_inputs)
+    neurons = {"neuron": prepared.neurons}
     attrs = {"units": "spikes", "long_name": "expected spike count"}
-    return data.restore(found, ("neuron",), neurons, "expected_spikes", attrs)
+    return prepared.data.restore(found, ("neuron",), neurons, "expected_spikes", attrs)
 
 
-def score(fit: Result, spikes: Any) -> xr.Dataset:
+def score(
+    fit: Result, spikes: Any, *, inputs: Any = None, transition_inputs: Any = None
+) -> xr.Dataset:
     """Score spikes, best held-out ones, by their log marginal likelihood.
 
     The likelihood is that of the counts, summed over all paths of states. It is
@@ -96,6 +108,8 @@ def score(fit: Result, spikes: Any) -> xr.Dataset:
         Result of `neuromod.switching.fit`.
     spikes : (time, neuron)
         Spike counts of the fit's neurons, in any form that `fit` takes.
+    inputs, transition_inputs : (time, input)
+        Inputs, if the fit had them.
 
     Returns
     -------
@@ -111,8 +125,9 @@ def score(fit: Result, spikes: Any) -> xr.Dataset:
     InvalidInputError
         If the bins have another width, or the counts are none.
     """
-    data, found = _apply(fit, spikes, _session_scores)
-    counts = np.asarray(data.values, dtype=float)[data.observed]
+    prepared, found = _apply(fit, spikes, _session_scores, inputs, transition_inputs)
+    data = prepared.data
+    counts = np.asarray(prepared.recording.values, dtype=float)[data.observed]
     if fit.model.observation == "bernoulli":
         counts = np.minimum(counts, 1)
     if not counts.any():
@@ -138,18 +153,23 @@ def score(fit: Result, spikes: Any) -> xr.Dataset:
     )
 
 
-def _apply(fit: Result, spikes: Any, function: Any) -> tuple[Sequences, np.ndarray]:
-    """Run a function of model and recording on checked spikes."""
-    data, recording = prepare_for(fit, spikes)
+def _apply(
+    fit: Result, spikes: Any, function: Any, inputs: Any, transition_inputs: Any
+) -> tuple[Prepared, np.ndarray]:
+    """Run a function of model and recording on checked data."""
+    prepared = prepare_for(
+        fit, spikes, inputs=inputs, transition_inputs=transition_inputs
+    )
     precision = fit.config["precision"]
     with precision_context(precision):
-        return data, np.asarray(function(fit.model, typed(recording, precision)))
+        recording = typed(prepared.recording, precision)
+        return prepared, np.asarray(function(fit.model, recording))
 
 
-def _restore_states(data: Sequences, found: np.ndarray, name: str) -> Any:
+def _restore_states(prepared: Prepared, found: np.ndarray, name: str) -> Any:
     states = {"state": np.arange(found.shape[-1])}
     attrs = {"units": "1", "long_name": "probability of the state"}
-    return data.restore(found, ("state",), states, name, attrs)
+    return prepared.data.restore(found, ("state",), states, name, attrs)
 
 
 def _smooth(model: SwitchingGLM, recording: Recording):
@@ -168,37 +188,35 @@ def _session_scores(model: SwitchingGLM, recording: Recording):
     return inference.run(kernels.hmm_filter, model, recording).log_likelihood
 
 
-@jax.jit
 def _predict(model: SwitchingGLM, recording: Recording):
-    """Average the states' expected counts over what was known one bin before."""
-    known = _filter(model, recording)
-    following = known[:, :-1] @ jnp.asarray(model.transition_matrix)
-    n_sessions = known.shape[0]
-    first = jnp.broadcast_to(
-        jnp.asarray(model.initial)[None, None], (n_sessions, 1, model.n_states)
-    )
-    ahead = jnp.concatenate([first, following], axis=1)
-    rows = glm.features(recording.counts, model.basis)
-    values = glm.coefficients(model)
-
-    def of_session(ahead, rows):
-        def of_bin(bin_):
-            weights, feature = bin_
-            return weights @ LINKS[model.link].rate(values @ feature)
-
-        return jax.lax.map(of_bin, (ahead, rows), batch_size=1024)
-
-    return jax.vmap(of_session)(ahead, rows)
+    """Average the states' expected values over what was known one bin before."""
+    weights = _look_ahead(model, recording, _filter(model, recording))
+    rows = inference.rows_of(model, recording)
+    found = glm.expect(model, rows, jnp.reshape(weights, (-1, model.n_states)))
+    return jnp.reshape(found, (*weights.shape[:2], -1))
 
 
-def _null_log_likelihood(fit: Result, counts: np.ndarray) -> float:
+@jax.jit
+def _look_ahead(model: SwitchingGLM, recording: Recording, known: jax.Array):
+    """Predict the state of each bin from what was known one bin before."""
+
+    def of_session(known, inputs):
+        transition = chain.transitions(model, inputs)
+        products = "ti,tij->tj" if transition.ndim == 3 else "ti,ij->tj"
+        following = jnp.einsum(products, known[:-1], transition)
+        return jnp.concatenate([jnp.asarray(model.initial)[None], following])
+
+    return jax.vmap(of_session)(known, jnp.asarray(recording.transition_inputs))
+
+
+def _null_log_likelihood(fit: Result, values: np.ndarray) -> float:
     """Return nats of independent neurons at the fit's mean rates."""
     rate = (
         group(fit.data, "parameters")["baseline_rate"].values * fit.config["bin_size"]
     )
     observation = OBSERVATIONS[fit.model.observation]
     with precision_context("float64"):
-        per_neuron = observation.log_probability(
-            jnp.asarray(counts), jnp.asarray(rate)[None]
-        )
-        return float(per_neuron.sum())
+        seen, expected = jnp.asarray(values), jnp.asarray(rate)[None]
+        dispersion = jnp.asarray(fit.model.dispersion, float).mean(0)[None]
+        per_neuron = observation.log_probability(seen, expected, dispersion)
+        return float((per_neuron + observation.log_base(seen)).sum())

@@ -7,8 +7,10 @@ import xarray as xr
 from neuromod.core import dimensions
 from neuromod.core.errors import DivergedError
 from neuromod.core.precision import precision_context
-from neuromod.switching.data import parameters
-from neuromod.switching.model import LINKS, OBSERVATIONS, SwitchingGLM
+from neuromod.switching import glm
+from neuromod.switching.model import SwitchingGLM
+from neuromod.switching.observations import LINKS, OBSERVATIONS
+from neuromod.switching.results import parameters
 
 MOST_SPIKES = 1e6
 
@@ -97,25 +99,35 @@ def _draw(
     rate = jax.jit(LINKS[model.link].rate)
     draw = OBSERVATIONS[model.observation].draw
     bias, basis = np.asarray(model.bias), np.asarray(model.basis)
+    own, own_basis = np.asarray(model.self_weight), np.asarray(model.self_basis)
+    dispersion = np.asarray(model.dispersion)
+    weight = np.where(
+        glm.is_coupled(model)[None, ..., None], np.asarray(model.weight), 0
+    )
     # (state, neuron, basis and source), to meet the history in one product.
-    weight = np.moveaxis(np.asarray(model.weight), 3, 2).reshape(*bias.shape, -1)
+    weight = np.moveaxis(weight, 3, 2).reshape(*bias.shape, -1)
     states = _draw_states(model, n_steps, n_sessions, generator)
     past = np.zeros((n_sessions, model.n_lags, model.n_neurons))
-    counts = np.zeros((n_sessions, n_steps, model.n_neurons), dtype=np.int32)
+    kind = float if model.observation == "gaussian" else np.int32
+    values = np.zeros((n_sessions, n_steps, model.n_neurons), dtype=kind)
     for t in range(n_steps):
         now = states[:, t]
-        seen = (basis @ past).reshape(n_sessions, -1, 1)
-        expected = np.asarray(rate(bias[now] + (weight[now] @ seen)[..., 0]))
-        if not (expected < MOST_SPIKES).all():
+        seen = (basis @ past[:, : basis.shape[1]]).reshape(n_sessions, -1, 1)
+        eta = bias[now] + (weight[now] @ seen)[..., 0]
+        eta += np.einsum(
+            "anb,bl,aln->an", own[now], own_basis, past[:, : own_basis.shape[1]]
+        )
+        expected = np.asarray(rate(eta))
+        if not (np.abs(expected) < MOST_SPIKES).all():
             raise DivergedError(
                 f"simulate: a rate grew past {MOST_SPIKES:.0f} spikes per bin in bin "
                 f"{t}: the neurons excite one another without bound. Weaken the "
                 "weights, or use link='sigmoid', which cannot explode."
             )
-        counts[:, t] = draw(generator, expected)
+        values[:, t] = draw(generator, expected, dispersion[now])
         past[:, 1:] = past[:, :-1].copy()
-        past[:, :1] = counts[:, t, None]
-    return states, counts
+        past[:, :1] = values[:, t, None]
+    return states, values
 
 
 def _draw_states(model, n_steps, n_sessions, generator) -> np.ndarray:

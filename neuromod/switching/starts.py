@@ -13,7 +13,9 @@ from jaxtyping import Float, Int
 from scipy.cluster.vq import kmeans2
 from scipy.ndimage import uniform_filter1d
 
-from neuromod.switching.model import SwitchingGLM, Values
+from neuromod.switching.inference import Recording
+from neuromod.switching.model import SwitchingGLM
+from neuromod.switching.observations import Values
 
 WINDOWS = (25, 100, 10, 50, 400)
 STAY = 0.95
@@ -89,21 +91,44 @@ def responsibilities(
 def blank_model(
     n_states: int,
     baseline: Float[np.ndarray, " neuron"],
-    basis: Float[Values, "basis lag"],
+    recording: Recording,
+    bases: tuple[Values, Values],
     observation: str,
     link: str,
 ) -> SwitchingGLM:
     """Return a model without couplings whose states are sticky and all alike."""
-    n_neurons = len(baseline)
+    basis, self_basis = bases
+    shape = (n_states, len(baseline))
     off = (1 - STAY) / max(n_states - 1, 1)
     transition = np.full((n_states, n_states), off)
     np.fill_diagonal(transition, STAY if n_states > 1 else 1.0)
+    n_inputs = recording.inputs.shape[-1]
+    n_tilts = recording.transition_inputs.shape[-1]
     return SwitchingGLM(
         initial=np.full(n_states, 1 / n_states),
         transition_matrix=transition,
         bias=np.tile(baseline, (n_states, 1)),
-        weight=np.zeros((n_states, n_neurons, n_neurons, len(basis))),
+        weight=np.zeros((*shape, len(baseline), len(basis))),
         basis=basis,
+        input_weight=np.zeros((*shape, n_inputs)),
+        self_weight=np.zeros((*shape, len(self_basis))),
+        self_basis=self_basis,
+        transition_weight=np.zeros((n_states, n_states, n_tilts)),
+        dispersion=_dispersion(recording, shape, observation),
         observation=observation,
         link=link,
     )
+
+
+def _dispersion(
+    recording: Recording, shape: tuple[int, int], observation: str
+) -> np.ndarray:
+    """Return the variance of Gaussian values, or how far counts exceed Poisson."""
+    values = np.asarray(recording.values)[np.asarray(recording.observed)]
+    variance, mean = values.var(0), values.mean(0)
+    if observation == "gaussian":
+        return np.broadcast_to(np.maximum(variance, 1e-8), shape)
+    if observation == "negative_binomial":
+        excess = (variance - mean) / np.maximum(mean, 1e-8) ** 2
+        return np.broadcast_to(np.clip(excess, 0.05, 10.0), shape)
+    return np.ones(shape)

@@ -121,8 +121,8 @@ def test_judgements_may_be_several(handed, phy, tmp_path, options, clusters):
 def test_an_unknown_basis_names_all_that_there_are(counts, tmp_path):
     done = fit(counts, tmp_path / "out", "--basis", "non")
     assert done.exit_code == 2
-    known = "expected one of 'exponential', 'raised_cosine', 'none'"
-    assert f"--basis: got 'non', {known}. Did you mean 'none'?" in done.stderr
+    known = "one of 'exponential', 'raised_cosine', 'b_spline', 'lags', 'none'"
+    assert f"--basis: got 'non', expected {known}. Did you mean 'none'?" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -17,8 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from neuromod import kernels
-from neuromod.switching import glm, inference
-from neuromod.switching.model import LINKS, SwitchingGLM
+from neuromod.switching import chain, glm, inference, preferences, reference
+from neuromod.switching.features import history
+from neuromod.switching.model import SwitchingGLM
+from neuromod.switching.priors import Normal
 from tests.parity._format import Fixture, Report, run
 
 TIGHT = 1e-10
@@ -46,7 +48,7 @@ def _check_fixture(fixture: Fixture, report: Report) -> None:
     with report.case(fixture.name, "history") as case:
         basis = fixture["basis_recent_first"][None]
         counts = fixture["spikes"].astype(float)
-        past = glm.features(counts[None], basis)[0, :, 1:]
+        past = history(counts, basis)[..., 0]
         case.compare("convolved_spikes", past, fixture["convolved_spikes"], TIGHT)
     with report.case(fixture.name, "generator") as case:
         weight = fixture["adjacency"] * fixture["strength"]
@@ -58,17 +60,72 @@ def _check_fixture(fixture: Fixture, report: Report) -> None:
         _check_lagwise(fixture, report)
     if any(k.startswith("conv_onehot__") for k in fixture.arrays):
         _check_lagwise_onehot(fixture, report)
-    for prior in ("gaussprior__", "onehotprior__"):
-        _report_unbuilt(fixture, report, prior)
+    if "gaussprior__mean" in fixture:
+        _check_gaussian_prior(fixture, report)
+    if "onehotprior__adjacency_logits" in fixture:
+        _check_one_hot_prior(fixture, report)
 
 
-def _report_unbuilt(fixture: Fixture, report: Report, prefix: str) -> None:
-    keys = [k for k in fixture.arrays if k.startswith(prefix)]
-    for key in keys:
-        fixture[key]
-    if keys:
-        with report.case(fixture.name, prefix.rstrip("_")) as case:
-            case.state("unbuilt", "this prior is not part of the library yet")
+def _check_gaussian_prior(fixture: Fixture, report: Report) -> None:
+    """Check the prior that ties the states, as exact EM and the reference use it."""
+
+    def stored(suffix):
+        return fixture[f"gaussprior__{suffix}"]
+
+    with report.case(fixture.name, "gaussprior") as case:
+        weight = jnp.asarray(fixture["weight"])
+        case.compare("mean", weight.mean(0), stored("mean"), TIGHT)
+        precision = jnp.full_like(weight, float(stored("std")) ** -2)
+
+        def log_density(weight, mean):
+            normal = Normal(jnp.broadcast_to(mean[None], weight.shape), precision)
+            return normal.log_density(weight).sum()
+
+        mean = jnp.asarray(stored("mean"))
+        case.compare("logprob", log_density(weight, mean), stored("logprob"), TIGHT)
+        tied = reference.tied_normal(weight).log_density(weight).sum()
+        case.compare("logprob, reference", tied, stored("logprob"), TIGHT)
+        gradient = jax.grad(log_density)(weight, mean)
+        case.compare("grad_weight", gradient, stored("grad_weight"), TIGHT)
+        gradient = jax.grad(lambda w: reference.tied_normal(w).log_density(w).sum())(
+            weight
+        )
+        case.compare("grad_weight, reference", gradient, stored("grad_weight"), TIGHT)
+        around_zero = log_density(weight, jnp.zeros_like(mean))
+        case.compare("zero mean", around_zero, stored("logprob_zero_mean"), TIGHT)
+
+
+def _check_one_hot_prior(fixture: Fixture, report: Report) -> None:
+    """Check the densities of kinds, and the weights that they give."""
+
+    def stored(suffix):
+        return fixture[f"onehotprior__{suffix}"]
+
+    with report.case(fixture.name, "onehotprior") as case:
+        logits = jnp.asarray(stored("adjacency_logits"))
+        preference = jnp.asarray(stored("prior_logits"))
+        log_kinds = jax.nn.log_softmax(logits, axis=-1)
+        asked = jnp.broadcast_to(preference[None], logits.shape)
+        prefix = "onehotprior__logdensity_tau"
+        for key in [k for k in fixture.arrays if k.startswith(prefix)]:
+            text = key.removeprefix(prefix)
+            found = reference.gumbel_softmax_log_density(log_kinds, asked, float(text))
+            case.compare(f"density at {text}", found, fixture[key], TIGHT)
+            added = reference.paper_log_prior(logits, preference, float(text))
+            want = stored(f"paper_code_sum_tau{text}")
+            case.compare(f"paper's sum at {text}", added, want, TIGHT)
+        kinds = jnp.exp(log_kinds)
+        cross = preferences.cross_term(kinds, jax.nn.log_softmax(preference)[None])
+        entropy = preferences.entropy(kinds)
+        for name, found in (("categorical_cross_term", cross), ("entropy", entropy)):
+            want = stored(name)
+            found = found if np.shape(want) else found.sum()
+            case.compare(name, found, want, TIGHT)
+        raw = jnp.asarray(stored("strength_raw"))
+        soft = reference.signed_weight(kinds, raw)
+        hard = reference.signed_weight(reference.hard_kinds(logits), raw)
+        case.compare("weight_softmax", soft, stored("weight_softmax"), TIGHT)
+        case.compare("weight_hard", hard, stored("weight_hard"), TIGHT)
 
 
 def _check_tag(fixture: Fixture, report: Report, tag: str) -> None:
@@ -90,9 +147,7 @@ def _check_tag(fixture: Fixture, report: Report, tag: str) -> None:
         evidence = inference.session_log_likelihoods(model, recording)
         case.compare("loglik_per_state", evidence[0], stored("loglik_per_state"), TIGHT)
         _compare_rates(case, model, counts, stored("rates_first50"))
-        posterior = inference.expectation(
-            model, evidence, recording.observed, recording.lengths
-        )
+        posterior = inference.expectation(model, evidence, recording)
         _compare_messages(case, stored, model, evidence[0], posterior)
         _compare_m_step(case, stored, model, recording, posterior)
 
@@ -118,20 +173,26 @@ def _model(fixture, bias, weight, basis) -> SwitchingGLM:
 def _recording(counts: np.ndarray) -> inference.Recording:
     n_sessions, n_steps, _ = counts.shape
     observed = np.ones((n_sessions, n_steps), dtype=bool)
-    return inference.Recording(counts, observed, np.full(n_sessions, n_steps))
+    nothing = np.zeros((n_sessions, n_steps, 0))
+    lengths = np.full(n_sessions, n_steps)
+    return inference.Recording(counts, observed, lengths, nothing, nothing)
 
 
 def _compare_rates(case, model, counts, stored) -> None:
-    n_steps = stored.shape[1]
-    rows = glm.features(counts[None, :n_steps], model.basis)[0]
-    eta = jnp.einsum("tf,snf->stn", rows, glm.coefficients(model))
-    case.compare("rates", LINKS[model.link].rate(eta), stored, TIGHT)
+    recording = _recording(counts[None, : stored.shape[1]])
+    rows = inference.rows_of(model, recording)
+    for state in range(model.n_states):
+        chosen = np.eye(model.n_states)[np.full(stored.shape[1], state)]
+        found = glm.expect(model, rows, chosen)
+        case.compare(f"rates of state {state}", found, stored[state], TIGHT)
 
 
 def _compare_messages(case, stored, model, evidence, posterior) -> None:
     chain = (model.initial, model.transition_matrix, evidence)
     case.compare("gamma", posterior.smoothed[0], stored("gamma"), MESSAGES)
-    case.compare("xi_sum", posterior.transition_counts, stored("xi_sum"), MESSAGES)
+    case.compare(
+        "xi_sum", posterior.transition_counts.sum(0), stored("xi_sum"), MESSAGES
+    )
     log_marginal = posterior.log_likelihood[0]
     case.compare("log_marginal", log_marginal, stored("log_marginal"), TIGHT)
     filtered = kernels.hmm_filter(*chain).filtered
@@ -148,31 +209,30 @@ def _compare_messages(case, stored, model, evidence, posterior) -> None:
 
 
 def _compare_m_step(case, stored, model, recording, posterior) -> None:
-    rows = glm.features(recording.counts, model.basis)[0]
-    values = glm.coefficients(model)
-    no_prior = glm.Prior(jnp.zeros(()), jnp.zeros(model.n_neurons))
-    weighted = (rows, jnp.asarray(recording.counts[0]), posterior.smoothed[0])
-    found = glm.statistics(model, values, weighted, no_prior)
+    rows = inference.rows_of(model, recording)
+    weights = inference.observed_rows(posterior.smoothed, recording)
+    found = glm.differentiate(model, rows, weights)
     expected = found.objective.sum()
     case.compare("expected_loglik", expected, stored("expected_loglik"), MESSAGES)
-    # Its first term adds the probabilities where they should multiply.
-    chain = (posterior.smoothed[0, 0] + jnp.log(model.initial)).sum()
-    chain += (posterior.transition_counts * jnp.log(model.transition_matrix)).sum()
-    objective = stored("mstep_objective_ref")
-    case.compare("mstep_objective_ref", chain + expected, objective, MESSAGES)
+    reported = reference.objective(model, posterior, expected)
+    want = stored("mstep_objective_ref")
+    case.compare("mstep_objective_ref", reported, want, MESSAGES)
     weight = found.gradient[..., 1:]
     case.compare("grad_weight", weight, stored("grad_weight"), MESSAGES)
     bias = found.gradient[..., 0].sum(0)
     case.compare("grad_bias", bias, stored("grad_bias"), MESSAGES)
-    updated = _floored(inference.maximise_chain(model, posterior).transition_matrix)
-    update = stored("transition_update")
-    case.compare("transition_update", updated, update, MESSAGES)
+    _compare_transitions(case, model, posterior, stored("transition_update"))
 
 
-def _floored(transition) -> np.ndarray:
-    """Apply the reference's floor: log-probabilities not below -8."""
-    floored = np.exp(np.maximum(np.log(np.asarray(transition)), -8))
-    return floored / floored.sum(1, keepdims=True)
+def _compare_transitions(case, model, posterior, update) -> None:
+    """Compare the reference's floored update, and the exact one where no floor acts."""
+    counts = posterior.transition_counts.sum(0)
+    found = reference.update_transition(counts)
+    case.compare("transition_update", found, update, MESSAGES)
+    exact = chain.update_static(model, counts, chain.ChainPrior(1.0, 0.0, 1.0))
+    floored = np.exp(np.maximum(np.log(np.asarray(exact.transition_matrix)), -8))
+    floored /= floored.sum(1, keepdims=True)
+    case.compare("transition_update of EM", floored, update, MESSAGES)
 
 
 def _check_lagwise(fixture: Fixture, report: Report) -> None:
@@ -184,17 +244,13 @@ def _check_lagwise(fixture: Fixture, report: Report) -> None:
         evidence = inference.session_log_likelihoods(model, recording)
         want = fixture["conv__loglik_per_state"]
         case.compare("loglik_per_state", evidence[0], want, TIGHT)
-        _compare_rates(case, model, recording.counts[0], fixture["conv__mean_first50"])
-        posterior = inference.expectation(
-            model, evidence, recording.observed, recording.lengths
-        )
+        _compare_rates(case, model, recording.values[0], fixture["conv__mean_first50"])
+        posterior = inference.expectation(model, evidence, recording)
         gamma = fixture["conv__gamma"]
         case.compare("gamma", posterior.smoothed[0], gamma, MESSAGES)
         path = kernels.hmm_viterbi(model.initial, model.transition_matrix, evidence[0])
         case.compare("viterbi", path.path, fixture["conv__viterbi"], 0)
-        updated = inference.maximise_chain(model, posterior).transition_matrix
-        want = fixture["conv__transition_update"]
-        case.compare("transition_update", _floored(updated), want, MESSAGES)
+        _compare_transitions(case, model, posterior, fixture["conv__transition_update"])
 
 
 def _check_lagwise_onehot(fixture: Fixture, report: Report) -> None:
@@ -215,7 +271,7 @@ def _check_lagwise_onehot(fixture: Fixture, report: Report) -> None:
         want = fixture["conv_onehot__loglik_per_state"]
         case.compare("loglik_per_state", evidence[0], want, TIGHT)
         rates = fixture["conv_onehot__mean_first50"]
-        _compare_rates(case, model, recording.counts[0], rates)
+        _compare_rates(case, model, recording.values[0], rates)
 
 
 def _check_simulation(fixture: Fixture, report: Report, folder: Path) -> None:
@@ -239,9 +295,7 @@ def _check_simulation(fixture: Fixture, report: Report, folder: Path) -> None:
         fields = _fields(model) | {"link": "sigmoid", "transition_matrix": matrix}
         model, recording = SwitchingGLM(**fields), _recording(counts)
         evidence = inference.session_log_likelihoods(model, recording)
-        found = inference.expectation(
-            model, evidence, recording.observed, recording.lengths
-        )
+        found = inference.expectation(model, evidence, recording)
         per_bin = found.log_likelihood.sum() / states.size
         case.compare("test_ll_per_bin", per_bin, stored["test_ll_per_bin"], SCORES)
         accuracy = (np.asarray(found.smoothed).argmax(-1) == states).mean()

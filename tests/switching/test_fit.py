@@ -7,7 +7,8 @@ import xarray as xr
 
 import neuromod as nm
 from neuromod import errors, switching
-from neuromod.switching import inference
+from neuromod.switching import glm
+from neuromod.switching.observations import OBSERVATIONS
 from tests.switching.models import as_recording, random_counts, random_model
 
 
@@ -17,7 +18,9 @@ def few(seed=0, n_steps=80):
 
 
 def quick(spikes, n_states=2, **changes):
+    """Fit with a ridge, which compiles sooner than the one-hot prior."""
     settings = {"seed": 0, "n_restarts": 2, "progress": False, "tolerance": 1e-4}
+    settings["prior"] = "ridge"
     settings |= changes
     return switching.fit(spikes, n_states, **settings)
 
@@ -137,8 +140,8 @@ def test_one_state_is_the_plain_glm():
     assert result.model.n_states == 1
     assert result.config["n_restarts"] == 1
     assert (switching.decode(result, few()) == 0).all()
-    more = quick(few(), 2, ridge=0.0)
-    less = quick(few(), 1, ridge=0.0)
+    more = quick(few(), 2, prior="none")
+    less = quick(few(), 1, prior="none")
     gain = more.data.attrs["log_likelihood"] - less.data.attrs["log_likelihood"]
     assert gain > 1
 
@@ -171,7 +174,7 @@ def test_the_exponential_link_multiplies():
 
 def test_ridge_shrinks_weights():
     sizes = [
-        np.abs(quick(few(), ridge=ridge).model.weight).mean()
+        np.abs(quick(few(), prior=switching.Ridge(ridge)).model.weight).mean()
         for ridge in (0.0, 1.0, 100.0)
     ]
     assert sizes[0] > sizes[1] > 2 * sizes[2]
@@ -220,13 +223,23 @@ def test_float32_is_close_to_float64(truth):
     assert went_on.model.weight.dtype == np.float64
 
 
-def test_each_step_of_em_traces_once():
-    inference.e_step.clear_cache()
-    inference.m_step.clear_cache()
+def test_each_step_of_em_traces_once(monkeypatch):
+    """Another fit of data of the same shape compiles nothing."""
+    traced = []
+    poisson = OBSERVATIONS["poisson"]
+
+    def counted(*arguments):
+        traced.append(arguments)
+        return poisson.log_probability(*arguments)
+
+    counting = poisson._replace(log_probability=counted)
+    monkeypatch.setitem(OBSERVATIONS, "poisson", counting)
+    for step in (glm.evaluate, glm.differentiate):
+        step.clear_cache()
     quick(few(), n_restarts=3)
-    quick(few(seed=1), ridge=0.5)
-    assert inference.e_step._cache_size() == 1
-    assert inference.m_step._cache_size() == 1
+    assert len(traced) == 2
+    quick(few(seed=1), prior=switching.Ridge(0.5))
+    assert len(traced) == 2
 
 
 def test_saved_fits_predict_the_same_bits_elsewhere(tmp_path, truth, fitted):
@@ -311,9 +324,12 @@ def test_bad_spikes_are_refused(change, message):
         ({"n_states": 0}, "n_states: got 0, expected a whole number >= 1"),
         ({"n_states": 2.0}, "n_states: got 2.0"),
         ({"seed": -1}, "seed"),
-        ({"ridge": -1.0}, "ridge.*or 0 for none"),
+        ({"prior": switching.Ridge(-1.0)}, "prior.precision: got -1.0"),
+        ({"prior": "onehot"}, "Did you mean 'one_hot'"),
+        ({"prior": switching.OneHot(types="edges")}, "Did you mean 'edge'"),
+        ({"stickiness": -1.0}, "stickiness"),
         ({"link": "softpuls"}, "Did you mean 'softplus'"),
-        ({"observation": "bernoulli", "link": "exp"}, "probability"),
+        ({"observation": "bernoulli", "link": "exp"}, "'sigmoid' for bernoulli"),
         ({"precision": "float16"}, "precision"),
         ({"tolerance": 0.0}, "tolerance"),
         ({"n_restarts": 0}, "n_restarts"),
@@ -325,12 +341,12 @@ def test_bad_settings_are_refused(arguments, message):
         quick(spikes, **arguments)
 
 
-@pytest.mark.parametrize("ridge", [0.0, 1.0])
-def test_silent_neurons_are_kept_and_named(ridge):
+@pytest.mark.parametrize("prior", ["none", "one_hot"])
+def test_silent_neurons_are_kept_and_named(prior):
     silent = few()
     silent[dict(neuron=1)] = 0
     with pytest.warns(UserWarning, match=r"1 neuron\(s\) never fire \(n1\)"):
-        result = quick(silent, ridge=ridge)
+        result = quick(silent, prior=prior)
     assert np.isfinite(result.model.bias).all()
     assert np.isfinite(result.model.weight).all()
     expected = switching.predict(result, silent).sel(neuron="n1")
@@ -341,7 +357,7 @@ def test_what_the_data_do_not_tell_has_an_infinite_error():
     silent = few()
     silent[dict(neuron=1)] = 0
     with pytest.warns(UserWarning, match="never fire"):
-        result = quick(silent, ridge=0.0)
+        result = quick(silent, prior="none")
     found = result.data["uncertainty"]["weight_standard_error"]
     assert np.isinf(found.sel(source_neuron="n1")).all()
     assert np.isfinite(found.sel(source_neuron="n0", neuron="n0")).all()

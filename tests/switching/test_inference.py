@@ -1,14 +1,19 @@
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from neuromod import kernels
-from neuromod.switching import glm, inference
+from neuromod.switching import chain, em, glm, inference
+from neuromod.switching.information import inform
+from neuromod.switching.priors import Ridge
 from tests.switching.models import (
     KINDS,
-    random_counts,
+    flat_chain,
     random_model,
+    random_values,
+    recording_of,
     slow_log_likelihoods,
 )
 
@@ -19,128 +24,186 @@ def float64():
         yield
 
 
-def recording_of(counts, lengths=None):
-    lengths = np.full(len(counts), counts.shape[1]) if lengths is None else lengths
-    observed = np.arange(counts.shape[1])[None] < np.asarray(lengths)[:, None]
-    return inference.Recording(
-        jnp.asarray(counts), jnp.asarray(observed), jnp.asarray(lengths)
-    )
-
-
-def rows_of(model, recording, seed=0):
-    """Features, counts and random posterior probabilities."""
-    features = glm.features(recording.counts, model.basis)
-    features = jnp.reshape(features, (-1, features.shape[-1]))
-    counts = jnp.reshape(recording.counts, (features.shape[0], -1))
+def random_weights(model, recording, seed=0):
+    """Random posterior probabilities (row, state)."""
     generator = np.random.default_rng(seed)
-    weights = generator.dirichlet(np.ones(model.n_states), len(features))
-    return features, counts, jnp.asarray(weights)
+    n_rows = recording.observed.size
+    return jnp.asarray(generator.dirichlet(np.ones(model.n_states), n_rows))
 
 
-def prior_of(model, ridge):
-    return glm.Prior(jnp.asarray(ridge), jnp.full(model.n_neurons, -0.3))
+def problem_of(model, recording, prior=None):
+    rows = inference.rows_of(model, recording)
+    prior = Ridge(jnp.asarray(0.0)) if prior is None else prior
+    return inference.Problem(recording, rows, prior, flat_chain())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("n_basis", [1, 2])
-def test_log_likelihoods_equal_plain_loops(kind, n_basis):
-    model = random_model(kind=kind, n_basis=n_basis)
-    counts = random_counts(n_steps=15)
-    found = inference.session_log_likelihoods(model, recording_of(counts))
-    expected = slow_log_likelihoods(model, counts[0])
-    np.testing.assert_allclose(found[0], expected, rtol=1e-12)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: "-".join(k))
+def test_log_likelihoods_equal_plain_loops(kind):
+    model = random_model(kind=kind, n_basis=2, n_inputs=2)
+    values = random_values(kind, n_steps=15)
+    inputs = np.random.default_rng(1).normal(size=(1, 15, 2))
+    found = inference.session_log_likelihoods(model, recording_of(values, None, inputs))
+    expected = slow_log_likelihoods(model, values[0], inputs[0])
+    np.testing.assert_allclose(found[0], expected, rtol=1e-6)
+
+
+def test_a_filter_of_its_own_replaces_the_self_weight():
+    model = random_model(n_own=2)
+    values = random_values(KINDS[0], n_steps=15)
+    found = inference.session_log_likelihoods(model, recording_of(values))
+    np.testing.assert_allclose(found[0], slow_log_likelihoods(model, values[0]))
 
 
 @pytest.mark.parametrize("entries", [7, 60])
 def test_chunks_change_nothing(monkeypatch, entries):
-    model, recording = random_model(), recording_of(random_counts(n_steps=33))
-    rows = rows_of(model, recording)
-    values = glm.coefficients(model)
+    model, recording = random_model(n_own=1), recording_of(random_values(KINDS[0]))
+    rows, weights = (
+        inference.rows_of(model, recording),
+        random_weights(model, recording),
+    )
 
-    def evaluate():
-        evidence = inference.session_log_likelihoods(model, recording)
-        found = glm.statistics(model, values, rows, prior_of(model, 0.5))
-        return [np.asarray(leaf) for leaf in jax.tree.leaves((evidence, found))]
+    def compute():
+        results = [
+            function.__wrapped__(model, rows, weights)
+            for function in (glm.evaluate, glm.differentiate, inform, glm.expect)
+        ]
+        return [np.asarray(leaf) for leaf in jax.tree.leaves(results)]
 
-    whole = evaluate()
+    whole = compute()
     monkeypatch.setattr(glm, "CHUNK_ENTRIES", entries)
-    for got, want in zip(evaluate(), whole, strict=True):
+    monkeypatch.setattr(glm, "FEWEST_ROWS", 1)
+    for got, want in zip(compute(), whole, strict=True):
         np.testing.assert_allclose(got, want, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_gradient_of_the_glms_against_finite_differences(kind):
-    model, recording = random_model(kind=kind), recording_of(random_counts())
-    rows, prior = rows_of(model, recording), prior_of(random_model(), 0.7)
-    values = glm.coefficients(model)
-    gradient = glm.statistics(model, values, rows, prior).gradient
-    step = 1e-6
-    for index in [(0, 0, 0), (1, 2, 1), (0, 1, 3)]:
+def objective_at(model, rows, weights, values):
+    moved = glm.with_coefficients(model, glm.ungrouped(model, values))
+    return glm.evaluate(moved, rows, weights).objective
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda k: "-".join(k))
+def test_derivatives_against_differences(kind):
+    model = random_model(kind=kind, n_inputs=1, n_own=0 if "cat" in kind[0] else 2)
+    inputs = np.random.default_rng(1).normal(size=(1, 40, 1))
+    recording = recording_of(random_values(kind), None, inputs)
+    rows, weights = (
+        inference.rows_of(model, recording),
+        random_weights(model, recording),
+    )
+    values = glm.grouped(model, glm.coefficients(model))
+    found = glm.differentiate(model, rows, weights)
+    step, last = 1e-6, values.shape[-1] - 1
+    for index in [(0, 0, 0), (1, values.shape[1] - 1, 1), (0, 0, 2), (0, 0, last)]:
         moved = [
-            glm.objective(model, values.at[index].add(d), rows, prior)
+            objective_at(model, rows, weights, values.at[index].add(d)).sum()
             for d in (step, -step)
         ]
-        slope = float((moved[0] - moved[1]).sum()) / (2 * step)
-        assert float(gradient[index]) == pytest.approx(slope, rel=1e-6, abs=1e-6)
+        slope = float(moved[0] - moved[1]) / (2 * step)
+        assert float(found.gradient[index]) == pytest.approx(slope, rel=1e-5, abs=1e-6)
+    np.testing.assert_allclose(
+        found.objective, glm.evaluate(model, rows, weights).objective, rtol=1e-12
+    )
 
 
-def test_information_of_the_canonical_link_is_the_negative_hessian():
-    model = random_model(kind=("poisson", "exp"))
-    rows = rows_of(model, recording_of(random_counts()))
-    prior, values = prior_of(model, 0.7), glm.coefficients(model)
-    found = glm.statistics(model, values, rows, prior).information
+@pytest.mark.parametrize("kind", [KINDS[4], KINDS[5]], ids=lambda k: k[0])
+def test_derivatives_by_the_dispersion(kind):
+    model = random_model(kind=kind)
+    recording = recording_of(random_values(kind))
+    rows, weights = (
+        inference.rows_of(model, recording),
+        random_weights(model, recording),
+    )
+
+    def objective(log_dispersion):
+        moved = jax.tree.map(jnp.asarray, model)
+        moved = eqx.tree_at(lambda m: m.dispersion, moved, jnp.exp(log_dispersion))
+        return glm.evaluate(moved, rows, weights).objective.sum()
+
+    at = jnp.log(jnp.asarray(model.dispersion))
+    found = glm.differentiate(model, rows, weights)
+    np.testing.assert_allclose(
+        found.dispersion_gradient, jax.grad(objective)(at), rtol=1e-8
+    )
+    second = jnp.diag(jax.hessian(objective)(at).reshape(at.size, at.size))
+    np.testing.assert_allclose(
+        found.dispersion_curvature.ravel(), -second, rtol=1e-7, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    "kind", [KINDS[2], KINDS[3], KINDS[5], KINDS[6]], ids=lambda k: k[0]
+)
+def test_information_of_canonical_links_is_the_negative_hessian(kind):
+    model = random_model(kind=kind)
+    recording = recording_of(random_values(kind))
+    rows, weights = (
+        inference.rows_of(model, recording),
+        random_weights(model, recording),
+    )
+    values = glm.grouped(model, glm.coefficients(model))
+    found = inform(model, rows, weights)
+    group = values.shape[1] - 1
 
     def objective(own):
-        moved = values.at[1, 2].set(own)
-        return glm.objective(model, moved, rows, prior)[1, 2]
+        moved = values.at[1, group].set(own)
+        return objective_at(model, rows, weights, moved)[1].sum()
 
-    hessian = jax.hessian(objective)(values[1, 2])
-    np.testing.assert_allclose(found[1, 2], -hessian, rtol=1e-6)
+    hessian = jax.hessian(objective)(values[1, group])
+    np.testing.assert_allclose(found[1, group], -hessian, rtol=2e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [KINDS[1], KINDS[3]])
+def test_a_sample_of_the_rows_estimates_the_information():
+    model = random_model(n_own=2)
+    recording = recording_of(random_values(KINDS[0], n_steps=6000))
+    rows, weights = (
+        inference.rows_of(model, recording),
+        random_weights(model, recording),
+    )
+    exact = np.asarray(inform(model, rows, weights, exactly=True))
+    guess = np.asarray(inform(model, rows, weights))
+    assert not np.array_equal(exact, guess)
+    scale = np.sqrt(np.diagonal(exact, axis1=-2, axis2=-1)) + 1e-12
+    relative = (guess - exact) / (scale[..., None] * scale[..., None, :])
+    assert np.abs(relative).max() < 0.15
+    # The diagonal, where the neuron has its own filter, is no coefficient.
+    assert (guess[:, 0, 3] == 0).all()
+
+
+@pytest.mark.parametrize("kind", [KINDS[1], KINDS[3], KINDS[6]], ids=lambda k: k[0])
 def test_fisher_identity(kind):
     """The GLM gradient at the posterior is that of the log marginal likelihood."""
-    model = random_model(kind=kind)
-    recording = recording_of(random_counts(n_sessions=2, n_steps=25), [25, 18])
+    model = random_model(kind=kind, n_tilts=1)
+    values = random_values(kind, n_sessions=2, n_steps=25)
+    tilts = np.random.default_rng(2).normal(size=(2, 25, 1))
+    recording = recording_of(values, [25, 18], None, tilts)
 
     def log_marginal(values):
-        evidence = inference.session_log_likelihoods(
-            glm.with_coefficients(model, values), recording
-        )
-        chain = (model.initial, model.transition_matrix)
-
-        def of_session(evidence, observed, length):
-            return kernels.hmm_log_likelihood(
-                *chain, evidence, observed=observed, length=length
-            )
-
-        return jax.vmap(of_session)(
-            evidence, recording.observed, recording.lengths
+        moved = glm.with_coefficients(model, glm.ungrouped(model, values))
+        evidence = inference.session_log_likelihoods(moved, recording)
+        return inference.per_session(
+            kernels.hmm_log_likelihood, moved, evidence, recording
         ).sum()
 
-    values = glm.coefficients(model)
+    at = glm.grouped(model, glm.coefficients(model))
     evidence = inference.session_log_likelihoods(model, recording)
-    posterior = inference.expectation(
-        model, evidence, recording.observed, recording.lengths
-    )
-    features, counts, _ = rows_of(model, recording)
-    weights = jnp.reshape(posterior.smoothed, (-1, model.n_states))
-    found = glm.statistics(
-        model, values, (features, counts, weights), prior_of(model, 0.0)
-    )
-    expected = jax.grad(log_marginal)(values)
-    np.testing.assert_allclose(found.gradient, expected, rtol=1e-8, atol=1e-8)
+    posterior = inference.expectation(model, evidence, recording)
+    weights = inference.observed_rows(posterior.smoothed, recording)
+    rows = inference.rows_of(model, recording)
+    found = glm.differentiate(model, rows, weights).gradient
+    np.testing.assert_allclose(found, jax.grad(log_marginal)(at), rtol=1e-6, atol=1e-8)
 
 
-def climb(model, recording, prior, n_iterations):
-    """Run EM and return the model with the objectives on the way."""
-    problem, objectives = inference.pose(recording, model.basis, prior), []
-    for _ in range(n_iterations):
-        found = inference.e_step(model, problem)
-        objectives.append(float(found.objective))
-        model = inference.m_step(model, problem, found.posterior).model
-    return model, np.array(objectives)
+class Quiet:
+    def set_postfix_str(self, text):
+        """Show nothing."""
+
+
+def climb(model, problem, n_iterations, baseline=-0.3):
+    """Run EM and return where it ended, and the objectives on the way."""
+    baseline = jnp.full(model.n_neurons, baseline)
+    state = inference.start_prior(problem.prior, model, baseline)
+    run = em.climb(em.Climber(model, state), problem, n_iterations, 1e-12, Quiet())
+    return run.end.model, np.array(run.objectives)
 
 
 @pytest.mark.parametrize(
@@ -149,48 +212,95 @@ def climb(model, recording, prior, n_iterations):
         (KINDS[0], 0.0, 3),
         (KINDS[1], 0.0, 3),  # whose GLMs are not concave
         (KINDS[3], 1.0, 1),
+        (KINDS[4], 0.1, 2),
+        (KINDS[5], 0.1, 2),
+        (KINDS[6], 0.1, 2),
     ],
+    ids=lambda v: v[0] + v[1] if isinstance(v, tuple) else str(v),
 )
 def test_em_never_lowers_the_objective(kind, ridge, n_states):
     model = random_model(kind=kind, n_states=n_states)
-    recording = recording_of(random_counts(n_sessions=2, n_steps=60), [60, 41])
-    model, objectives = climb(model, recording, prior_of(model, ridge), 15)
+    values = random_values(kind, n_sessions=2, n_steps=60)
+    recording = recording_of(values, [60, 41])
+    prior = Ridge(jnp.asarray(ridge))
+    model, objectives = climb(model, problem_of(model, recording, prior), 15)
     gains = np.diff(objectives)
     assert gains.min() >= -1e-10 * abs(objectives[0])
     assert objectives[-1] - objectives[0] > 1.0
     np.testing.assert_allclose(np.asarray(model.transition_matrix).sum(1), 1)
 
 
+def test_driven_transitions_never_lower_the_objective_and_find_their_weights():
+    truth = random_model(n_neurons=4, stay=0.8, n_tilts=1, seed=5)
+    generator = np.random.default_rng(0)
+    tilts = generator.normal(size=(4, 500, 1))
+    states = np.zeros((4, 500), int)
+    for session in range(4):
+        matrices = np.asarray(chain.transitions(truth, tilts[session]))
+        for t in range(1, 500):
+            row = matrices[t - 1, states[session, t - 1]]
+            states[session, t] = generator.choice(2, p=row)
+    rates = np.array([0.3, 3.0])[states][..., None]
+    values = generator.poisson(rates, size=(4, 500, 4)).astype(float)
+    recording = recording_of(values, None, None, tilts)
+    start = random_model(n_neurons=4, n_tilts=1, seed=1, n_basis=0, n_lags=0)
+    bias = np.log(np.expm1(np.tile([[0.3], [3.0]], 4)))
+    start = eqx.tree_at(
+        lambda m: (m.bias, m.transition_weight), start, (bias, np.zeros((2, 2, 1)))
+    )
+    problem = problem_of(start, recording, Ridge(jnp.asarray(1.0)))
+    found, objectives = climb(start, problem, 25)
+    assert np.diff(objectives).min() >= -1e-9 * abs(objectives[0])
+    odds = np.diff(np.asarray(found.transition_weight)[..., 0], axis=1)[:, 0]
+    true = np.diff(truth.transition_weight[..., 0], axis=1)[:, 0]
+    np.testing.assert_allclose(odds, true, atol=0.35)
+
+
 def test_one_state_climbs_to_the_glm_optimum():
     model = random_model(n_states=1)
-    recording = recording_of(random_counts(n_steps=200))
-    prior = prior_of(model, 0.3)
-    model, _ = climb(model, recording, prior, 12)
-    rows = (rows_of(model, recording)[0], recording.counts[0], jnp.ones((200, 1)))
-    values = glm.coefficients(model)
-    gradient = glm.statistics(model, values, rows, prior).gradient
-    assert np.abs(gradient).max() < 1e-6
+    recording = recording_of(random_values(KINDS[0], n_steps=200))
+    prior = Ridge(jnp.asarray(0.3))
+    problem = problem_of(model, recording, prior)
+    model, _ = climb(model, problem, 12)
+    values = glm.grouped(model, glm.coefficients(model))
+    gradient = glm.differentiate(model, problem.rows, jnp.ones((200, 1))).gradient
+    centred = values.at[..., 0].add(0.3)
+    assert np.abs(gradient - 0.3 * centred).max() < 1e-6
 
 
 def test_padding_changes_nothing():
-    model, counts = random_model(), random_counts(n_steps=30)
+    model, counts = random_model(), random_values(KINDS[0], n_steps=30)
     loud = np.concatenate([counts, np.full((1, 9, 3), 5.0)], axis=1)
     results = [
-        climb(model, recording, prior_of(model, 1.0), 3)
+        climb(model, problem_of(model, recording, Ridge(jnp.asarray(1.0))), 3)
         for recording in (recording_of(counts), recording_of(loud, [30]))
     ]
     np.testing.assert_allclose(*(r[1] for r in results), rtol=1e-12)
     np.testing.assert_allclose(*(r[0].weight for r in results), rtol=1e-9)
 
 
+def test_absent_neurons_give_no_evidence_and_learn_from_other_sessions():
+    model = random_model()
+    values = random_values(KINDS[0], n_sessions=2)
+    recorded = np.array([[True, True, True], [True, False, True]])
+    with_gap = recording_of(values, recorded=recorded)
+    whole = recording_of(values)
+    without, full = (
+        inference.session_log_likelihoods(model, r) for r in (with_gap, whole)
+    )
+    np.testing.assert_allclose(without[0], full[0])
+    rows, weights = inference.rows_of(model, with_gap), random_weights(model, with_gap)
+    gradient = glm.differentiate(model, rows, weights).gradient[:, 1]
+    first = recording_of(values[:1])
+    alone = glm.differentiate(model, inference.rows_of(model, first), weights[:40])
+    np.testing.assert_allclose(gradient, alone.gradient[:, 1], rtol=1e-10)
+
+
 def test_a_thousand_neurons_do_not_underflow():
     model = random_model(n_neurons=1000, n_basis=0, n_lags=0)
-    counts = random_counts(n_neurons=1000, n_steps=20)
-    recording = recording_of(counts)
+    recording = recording_of(random_values(KINDS[0], n_neurons=1000, n_steps=20))
     evidence = inference.session_log_likelihoods(model, recording)
-    posterior = inference.expectation(
-        model, evidence, recording.observed, recording.lengths
-    )
+    posterior = inference.expectation(model, evidence, recording)
     assert evidence.max() < -800
     assert np.isfinite(posterior.log_likelihood).all()
     np.testing.assert_allclose(np.asarray(posterior.smoothed).sum(-1), 1, rtol=1e-10)
@@ -199,7 +309,14 @@ def test_a_thousand_neurons_do_not_underflow():
 def test_an_unvisited_state_keeps_its_transitions():
     model = random_model(n_states=3)
     counts = jnp.zeros((3, 3)).at[0, 1].set(4.0).at[1, 0].set(2.0)
-    posterior = inference.Posterior(jnp.zeros(1), jnp.full((1, 5, 3), 1 / 3), counts)
-    updated = inference.maximise_chain(model, posterior)
+    updated = chain.update_static(model, counts, flat_chain())
     np.testing.assert_allclose(updated.transition_matrix[0], [0, 1, 0])
     np.testing.assert_allclose(updated.transition_matrix[2], model.transition_matrix[2])
+
+
+def test_stickiness_and_concentration_add_pseudo_jumps():
+    model, counts = random_model(), jnp.array([[6.0, 4.0], [2.0, 8.0]])
+    prior = flat_chain()._replace(concentration=jnp.asarray(2.0), stickiness=3.0)
+    updated = chain.update_static(model, counts, prior)
+    expected = np.array([[10 / 15, 5 / 15], [3 / 15, 12 / 15]])
+    np.testing.assert_allclose(updated.transition_matrix, expected)

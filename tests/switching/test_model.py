@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 
 from neuromod import errors
-from neuromod.switching import SwitchingGLM, exponential_basis, raised_cosine_basis
+from neuromod.switching import (
+    SwitchingGLM,
+    b_spline_basis,
+    exponential_basis,
+    raised_cosine_basis,
+)
 from neuromod.switching.basis import resolve
-from neuromod.switching.model import LINKS, OBSERVATIONS, history
+from neuromod.switching.features import history
+from neuromod.switching.observations import LINKS, OBSERVATIONS
 from tests.switching.models import random_counts, random_model
 
 
@@ -33,32 +39,57 @@ def test_history_does_not_depend_on_the_present_or_future():
 
 
 @pytest.mark.parametrize("name", LINKS)
-def test_link_inverse(name):
+def test_links_have_their_inverse_and_slope(name):
     with jax.enable_x64(True):
-        rate = jnp.array([0.01, 0.2, 0.7])
-        back = LINKS[name].rate(LINKS[name].inverse(rate))
-    np.testing.assert_allclose(back, rate, rtol=1e-6)
+        link = LINKS[name]
+        rate = jnp.array([[0.01], [0.2], [0.7]])
+        eta = link.inverse(rate)
+        np.testing.assert_allclose(link.rate(eta), rate, rtol=1e-6)
+        step = 1e-6
+        slope = (link.rate(eta + step) - link.rate(eta - step)) / (2 * step)
+        np.testing.assert_allclose(link.slope(eta, rate), slope, rtol=1e-6)
+
+
+def values_of(name):
+    """What an observation may say, fine enough to sum over."""
+    if name in ("bernoulli", "categorical"):
+        return np.arange(2.0)
+    return np.arange(60.0) if name != "gaussian" else np.linspace(-8, 9, 4001)
+
+
+@pytest.mark.parametrize("name", OBSERVATIONS)
+def test_observations_are_distributions(name):
+    """Probabilities sum to one; mean, variance and score are theirs."""
+    observation, values = OBSERVATIONS[name], values_of(name)[:, None]
+    width = values[1, 0] - values[0, 0] if name == "gaussian" else 1.0
+
+    def log_probability(rate):
+        found = observation.log_probability(values, rate, dispersion)
+        return found + observation.log_base(values)
+
+    with jax.enable_x64(True):
+        values = jnp.asarray(values)
+        rate, dispersion = jnp.full_like(values, 0.8), jnp.full_like(values, 0.6)
+        probability = np.exp(log_probability(rate)) * width
+        slope = jax.jvp(log_probability, (rate,), (jnp.ones_like(rate),))[1]
+        score = observation.score(values, rate, dispersion)
+        variance = float(observation.variance(rate, dispersion)[0, 0])
+        mean = (probability * values).sum()
+        spread = (probability * (values - mean) ** 2).sum()
+    assert probability.sum() == pytest.approx(1, abs=1e-6)
+    assert mean == pytest.approx(0.8, rel=1e-5)
+    assert spread == pytest.approx(variance, rel=1e-4)
+    np.testing.assert_allclose(score, slope, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", OBSERVATIONS)
 def test_draws_have_the_stated_mean_and_variance(name):
     observation = OBSERVATIONS[name]
-    rate = np.full(20_000, 0.3)
-    drawn = observation.draw(np.random.default_rng(0), rate)
-    assert drawn.mean() == pytest.approx(0.3, abs=4 * np.sqrt(0.3 / 20_000))
-    assert drawn.var() == pytest.approx(float(observation.variance(rate)[0]), rel=0.05)
-
-
-def test_probabilities_of_an_observation_sum_to_one():
-    with jax.enable_x64(True):
-        poisson = OBSERVATIONS["poisson"].log_probability(
-            jnp.arange(30.0), jnp.full(30, 0.8)
-        )
-        bernoulli = OBSERVATIONS["bernoulli"].log_probability(
-            jnp.arange(2.0), jnp.full(2, 0.8)
-        )
-    assert np.exp(poisson).sum() == pytest.approx(1, abs=1e-7)
-    assert np.exp(bernoulli).sum() == pytest.approx(1, abs=1e-7)
+    rate, dispersion = np.full((20_000, 1), 0.3), np.full((20_000, 1), 0.7)
+    drawn = observation.draw(np.random.default_rng(0), rate, dispersion)
+    variance = float(observation.variance(rate, dispersion)[0, 0])
+    assert drawn.mean() == pytest.approx(0.3, abs=4 * np.sqrt(variance / 20_000))
+    assert drawn.var() == pytest.approx(variance, rel=0.1)
 
 
 def _fields(**changes):
@@ -72,7 +103,12 @@ def _fields(**changes):
     [
         ({"link": "sofplus"}, "Did you mean 'softplus'"),
         ({"observation": "gauss"}, "observation: got 'gauss'"),
-        ({"observation": "bernoulli"}, "whose rate is a probability"),
+        ({"observation": "bernoulli"}, "'sigmoid' for bernoulli observations"),
+        (
+            {"observation": "gaussian", "link": None, "dispersion": np.zeros((2, 3))},
+            "dispersion: got 0, expected numbers > 0",
+        ),
+        ({"input_weight": np.zeros((2, 4, 1))}, r"input_weight: got shape \(2, 4, 1\)"),
         ({"weight": np.zeros((2, 3, 2, 1))}, r"weight: got shape \(2, 3, 2, 1\)"),
         ({"initial": np.array([0.9, 0.3])}, "initial: .*sum to 1"),
         ({"transition_matrix": np.array([[1.5, -0.5], [0.5, 0.5]])}, "probabilities"),
@@ -84,7 +120,7 @@ def test_bad_parameters_are_refused(changes, message):
 
 
 def test_bases_sum_to_one_and_start_one_bin_back():
-    for basis in (exponential_basis(5), raised_cosine_basis(3, 10)):
+    for basis in (exponential_basis(5), raised_cosine_basis(3, 10), b_spline_basis()):
         np.testing.assert_allclose(basis.sum(1), 1)
         assert basis[0].argmax() == 0
     expected = [0.636, 0.234, 0.086, 0.032, 0.012]

@@ -18,7 +18,7 @@ def spikes():
 
 @pytest.fixture(scope="module")
 def fit(spikes):
-    return switching.fit(spikes, 2, seed=0, n_restarts=2, progress=False)
+    return switching.fit(spikes, 2, seed=0, prior="ridge", n_restarts=2, progress=False)
 
 
 def test_filter_and_predict_do_not_look_ahead(fit, spikes):

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from neuromod.switching import starts, state_accuracy
+from tests.switching.models import recording_of
 
 
 def test_clusters_find_rates_that_change_slowly():
@@ -37,7 +38,12 @@ def test_silence_still_gives_states_that_differ(n_states):
 
 def test_the_blank_model_is_sticky_and_alike():
     model = starts.blank_model(
-        3, np.array([0.1, -1.0]), np.ones((1, 2)), "poisson", "exp"
+        3,
+        np.array([0.1, -1.0]),
+        recording_of(np.zeros((1, 5, 2))),
+        (np.ones((1, 2)), np.zeros((0, 0))),
+        "poisson",
+        "exp",
     )
     np.testing.assert_allclose(np.diag(model.transition_matrix), 0.95)
     np.testing.assert_array_equal(model.bias, [[0.1, -1.0]] * 3)

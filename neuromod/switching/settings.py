@@ -1,0 +1,68 @@
+"""Priors by name, and what was set of them as plain values."""
+
+from typing import Any
+
+import numpy as np
+
+from neuromod.core import dimensions
+from neuromod.core.errors import choice, invalid
+from neuromod.switching.chain import ChainPrior
+from neuromod.switching.one_hot import KINDS, OneHot
+from neuromod.switching.priors import Gaussian, Prior, Ridge
+
+PRIORS: dict[str, Prior] = {
+    "none": Ridge(0.0),
+    "ridge": Ridge(),
+    "gaussian": Gaussian(),
+    "one_hot": OneHot(),
+}
+
+
+def resolve_prior(prior: object, observation: str, filters: np.ndarray) -> Prior:
+    """Return the prior of that name, fit for what there is to fit.
+
+    Parameters
+    ----------
+    prior
+        A name of `PRIORS`, or a prior.
+    observation
+        What the GLMs explain.
+    filters : (basis, lag)
+        Basis of the couplings; without any, a one-hot prior has nothing to say.
+    """
+    if not isinstance(prior, Prior):
+        prior = PRIORS[choice("prior", prior, PRIORS)]
+    for name, value in settings_of(prior).items():
+        if isinstance(value, float) and not 0 <= value < np.inf:
+            raise invalid(f"prior.{name}", value, "a number >= 0")
+    if isinstance(prior, OneHot):
+        choice("prior.types", prior.types, KINDS)
+        if observation == "categorical" and len(filters):
+            raise invalid(
+                "prior",
+                "a one-hot prior on categorical choices",
+                "one for neurons, or basis=None",
+                "Pass basis=None and give past choices as inputs, or prior='ridge'.",
+            )
+        if not len(filters):
+            return Ridge(prior.baseline_precision)
+    return prior
+
+
+def settings_of(prior: Prior) -> dict[str, Any]:
+    """Return the name of a prior and its settings as plain values."""
+    values = {name: getattr(prior, name) for name in prior.__dataclass_fields__}
+    plain = {
+        k: v if v is None or isinstance(v, str) else float(v) for k, v in values.items()
+    }
+    return {"name": type(prior).__name__, **plain}
+
+
+def resolve_chain_prior(concentration: float, stickiness: float) -> ChainPrior:
+    """Return the prior of the transition probabilities, or raise."""
+    concentration = dimensions.require_positive(concentration, "concentration")
+    if stickiness != 0:
+        stickiness = dimensions.require_positive(stickiness, "stickiness", "(or 0)")
+    return ChainPrior(
+        np.asarray(concentration), np.asarray(float(stickiness)), np.ones(())
+    )
