@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from neuromod.switching.priors import DAMPING, Quadratic, as_diagonal
+from neuromod.switching.priors import DAMPING, Quadratic, as_diagonal, solve_positive
 
 
 class Edges(NamedTuple):
@@ -61,11 +61,12 @@ def eliminate_dense(
     n_dense = mean.shape[-1]
     linear = gradient + (information @ values[..., None])[..., 0]
     square = information[..., :n_dense, :n_dense]
-    precision = precision + DAMPING * (1 + jnp.abs(square).max())
+    damping = DAMPING[str(values.dtype)]
+    precision = precision + damping * (1 + jnp.abs(square).max())
     square = square + as_diagonal(jnp.full_like(mean, 1.0) * precision)
     mixed = information[..., :n_dense, n_dense:]
     wanted = linear[..., :n_dense] + precision * mean
-    solved = jnp.linalg.solve(
+    solved = solve_positive(
         square, jnp.concatenate([wanted[..., None], mixed], axis=-1)
     )
     dense, response = solved[..., 0], solved[..., 1:]

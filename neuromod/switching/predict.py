@@ -48,7 +48,7 @@ def smooth(
     --------
     >>> from neuromod import datasets, switching
     >>> spikes = datasets.simulate_switching(
-    ...     seed=0, n_states=2, n_neurons=5, n_sessions=1, n_steps=300
+    ...     seed=0, n_states=2, n_neurons=6, n_sessions=2, n_steps=500
     ... )["recording"]["spikes"]
     >>> result = switching.fit(spikes, n_states=2, seed=0, progress=False)
     >>> float(switching.smooth(result, spikes).sum("state").mean().round(6))

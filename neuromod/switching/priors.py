@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
+from jax.scipy.linalg import cho_solve
 from jaxtyping import Array, Bool, Float
 
 from neuromod.switching import glm
@@ -32,7 +33,7 @@ from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import Values
 
 # Keeps a direction that neither data nor prior tell from running away.
-DAMPING = 1e-9
+DAMPING = {"float64": 1e-9, "float32": 1e-6}
 
 
 class Step(NamedTuple):
@@ -139,22 +140,31 @@ def as_diagonal(values: Float[Array, "*lead size"]) -> Float[Array, "*lead size 
     return jnp.where(eye, values[..., None], 0)
 
 
+def solve_positive(
+    matrix: Float[Array, "*lead size size"], right: Float[Array, "*lead size column"]
+) -> Float[Array, "*lead size column"]:
+    """Solve linear equations with positive definite matrices."""
+    return cho_solve((jnp.linalg.cholesky(matrix), True), right)
+
+
 def climb(normal: Normal, quadratic: Quadratic) -> Float[Array, "..."]:
     """Go to the top of a quadratic with a normal prior."""
     values, gradient, information = quadratic
     scale = jnp.trace(information, axis1=-2, axis2=-1)[..., None]
     size = information.shape[-1]
-    precision = normal.precision + DAMPING * (scale / size + 1)
+    damping = DAMPING[str(values.dtype)]
+    precision = normal.precision + damping * (scale / size + 1)
     curvature = information + as_diagonal(precision)
     slope = gradient - normal.precision * (values - normal.mean)
-    return values + jnp.linalg.solve(curvature, slope[..., None])[..., 0]
+    return values + solve_positive(curvature, slope[..., None])[..., 0]
 
 
 def posterior_variance(
     normal: Normal, quadratic: Quadratic
 ) -> Float[Array, "state group coefficient"]:
     """Return the variance of every coefficient around the top."""
-    precision = as_diagonal(normal.precision + DAMPING)
+    damping = DAMPING[str(normal.precision.dtype)]
+    precision = as_diagonal(normal.precision + damping)
     inverse = jnp.linalg.inv(quadratic.information + precision)
     return jnp.diagonal(inverse, axis1=-2, axis2=-1)
 

@@ -43,7 +43,8 @@ class Strength(NamedTuple):
         """Return the normaliser and the first two moments."""
         width = jnp.sqrt(self.precision)
         scaled = self.linear / width
-        log_below = log_ndtr(scaled)
+        # Computed once, not inlined wherever it is used.
+        log_below = jax.lax.optimization_barrier(log_ndtr(scaled))
         log_width = 0.5 * np.log(2 * np.pi) - jnp.log(width)
         log_area = log_width + 0.5 * scaled**2 + log_below
         # Far in the tail the distribution is exponential, and the exact form cancels.

@@ -23,6 +23,7 @@ from tests.parity._kernels_kalman import check_kalman
 from tests.parity._kernels_linear import check_linear_scan
 
 TOLERANCE = 1e-10
+OTHER_METHODS = ("blocked", "associative")
 UNBUILT = (
     "delta_rule",
     "diag_ssm",
@@ -99,7 +100,7 @@ def check_hmm_group(fixture, group, case) -> None:
     for name in present(fixture, group):
         got, tolerance = results[name]
         case.compare(name, got, fixture[f"{group}/{name}"], tolerance)
-    for method in ("blocked", "associative"):
+    for method in OTHER_METHODS:
         other = smooth(method=method)
         case.compare(f"loglik, {method}", other.log_likelihood, stored, TOLERANCE)
         case.compare(f"gamma, {method}", other.smoothed, gamma, posterior)
