@@ -91,7 +91,7 @@ def fit(
         str | None, _fitting(metavar="NAME", text="softplus, sigmoid or exp.")
     ] = None,
     prior: Annotated[
-        str, _fitting(metavar="NAME", text="one_hot, gaussian, ridge or none.")
+        str, _fitting(metavar="NAME", text="one_hot, gaussian, lasso, ridge or none.")
     ] = "one_hot",
     restarts: Annotated[
         int, _fitting(metavar="N", text="Starting points; the best end is kept.", min=1)

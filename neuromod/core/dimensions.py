@@ -23,6 +23,8 @@ DIMENSIONS: dict[str, str] = {
     "transition_input": "what tilts the odds of a jump between states",
     "self_basis": "basis function of a neuron's filter of its own past",
     "self_lag": "time before the present bin in that filter, in seconds",
+    "quantile": "rank of a value as a fraction",
+    "statistic": "number that sums a recording up",
     "sign": "inhibition (-1) or excitation (1)",
     "lag": "time before the present bin, in seconds",
     "basis": "basis function of a filter",

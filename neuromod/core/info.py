@@ -22,6 +22,7 @@ REQUIRED = (
     "jaxlib",
     "equinox",
     "jaxtyping",
+    "optax",
     "xarray",
     "numpy",
     "pandas",

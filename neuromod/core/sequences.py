@@ -47,6 +47,9 @@ class Sequences:
         The labels of the dimensions that the sequences share.
     attrs
         The attributes of the first sequence.
+    recorded : (session, entry)
+        False where a sequence lacks an entry of the joined dimension; None if all
+        have all.
     """
 
     values: np.ndarray
@@ -57,6 +60,7 @@ class Sequences:
     form: str
     coords: Mapping[str, Any] = field(default_factory=dict)
     attrs: Mapping[Any, Any] = field(default_factory=dict)
+    recorded: np.ndarray | None = None
 
     @property
     def times(self) -> tuple[np.ndarray, ...]:
@@ -143,6 +147,7 @@ def gather(
     argument: str,
     dims: Sequence[str] = ("time",),
     variable: str | None = None,
+    join: str | None = None,
 ) -> Sequences:
     """Read one recording or many, in either ragged form, into padded arrays.
 
@@ -158,6 +163,10 @@ def gather(
     variable
         The variable to read from each child of a DataTree; may be omitted if every
         child has only one.
+    join
+        The last dimension, if its entries may differ between sequences: all that
+        occur are kept, in the order of their first appearance. In one long array an
+        entry that is NaN throughout a sequence is one that the sequence lacks.
 
     Returns
     -------
@@ -183,12 +192,16 @@ def gather(
         dimensions.require_time(part, name)
         if part.sizes["time"] == 0:
             raise invalid(name, "0 bins", "at least one bin", kind=ShapeError)
+    axes = tuple(_axis(part) for part in parts)
+    attrs, recorded = parts[0].attrs, None
+    if join is not None:
+        parts, recorded = _joined(parts, names, join)
     coords = _shared_coords(parts, names, dims)
     lengths = np.array([part.sizes["time"] for part in parts])
-    values, observed = _pad([part.values for part in parts], lengths)
-    axes = tuple(_axis(part) for part in parts)
-    attrs = parts[0].attrs
-    return Sequences(values, observed, lengths, labels, axes, form, coords, attrs)
+    values, observed = _pad([part.values for part in parts], lengths, recorded)
+    return Sequences(
+        values, observed, lengths, labels, axes, form, coords, attrs, recorded
+    )
 
 
 def stretches(
@@ -311,7 +324,38 @@ def _shared_coords(parts, names, dims) -> dict[str, Any]:
     return coords
 
 
-def _pad(arrays: Sequence[np.ndarray], lengths: np.ndarray):
+def _joined(parts, names, dim: str):
+    """Give every part all entries; tell which of them it has."""
+    labels = [
+        part[dim].values if dim in part.coords else np.arange(part.sizes[dim])
+        for part in parts
+    ]
+    for name, own in zip(names, labels, strict=True):
+        dimensions.require_unique(own, f"{name}.{dim}")
+    every = list(dict.fromkeys(label for own in labels for label in own.tolist()))
+    recorded = np.zeros((len(parts), len(every)), dtype=bool)
+    found = []
+    for row, part, own in zip(recorded, parts, labels, strict=True):
+        column = [every.index(label) for label in own.tolist()]
+        present = np.ones(len(own), bool)
+        if part.dtype.kind == "f" and len(parts) > 1:
+            present = ~np.isnan(part.values).all(axis=0)
+        row[column] = present
+        values = np.zeros((part.sizes["time"], len(every)), part.dtype)
+        values[:, column] = np.where(present, part.values, 0)
+        found.append(
+            xr.DataArray(
+                values, dims=part.dims, coords={dim: every, "time": part["time"]}
+            )
+        )
+    return found, None if recorded.all() else recorded
+
+
+def _pad(
+    arrays: Sequence[np.ndarray],
+    lengths: np.ndarray,
+    recorded: np.ndarray | None = None,
+):
     shape = (len(arrays), int(lengths.max()), *arrays[0].shape[1:])
     values = np.zeros(shape, dtype=np.result_type(*arrays))
     observed = np.zeros(shape[:2], dtype=bool)
@@ -319,6 +363,8 @@ def _pad(arrays: Sequence[np.ndarray], lengths: np.ndarray):
         present = np.ones(len(array), dtype=bool)
         if array.dtype.kind == "f":
             missing = np.isnan(array)
+            if recorded is not None:
+                missing &= recorded[i]
             present = ~missing.reshape(len(array), -1).any(axis=1)
             array = np.where(missing, 0, array)
         values[i, : len(array)] = array

@@ -1,10 +1,16 @@
 """Switching GLMs: brain states and connectivity from spike trains."""
 
+from neuromod.switching.align import align_states as align_states
 from neuromod.switching.basis import b_spline_basis as b_spline_basis
 from neuromod.switching.basis import exponential_basis as exponential_basis
 from neuromod.switching.basis import lag_basis as lag_basis
 from neuromod.switching.basis import raised_cosine_basis as raised_cosine_basis
+from neuromod.switching.connections import connections as connections
 from neuromod.switching.fit import fit as fit
+from neuromod.switching.goodness import co_smoothing as co_smoothing
+from neuromod.switching.goodness import posterior_predictive as posterior_predictive
+from neuromod.switching.goodness import time_rescaling as time_rescaling
+from neuromod.switching.lasso import Lasso as Lasso
 from neuromod.switching.metrics import ShiftTest as ShiftTest
 from neuromod.switching.metrics import adjusted_rand_index as adjusted_rand_index
 from neuromod.switching.metrics import circular_shift_test as circular_shift_test
@@ -29,22 +35,28 @@ from neuromod.switching.predict import smooth as smooth
 from neuromod.switching.priors import Gaussian as Gaussian
 from neuromod.switching.priors import Ridge as Ridge
 from neuromod.switching.simulate import simulate as simulate
+from neuromod.switching.stream import make_stepper as make_stepper
 
 __all__ = [
     "Gaussian",
+    "Lasso",
     "OneHot",
     "Ridge",
     "ShiftTest",
     "SwitchingGLM",
     "adjusted_rand_index",
+    "align_states",
     "b_spline_basis",
     "circular_shift_test",
+    "co_smoothing",
+    "connections",
     "decode",
     "dwell_times",
     "exponential_basis",
     "filter",
     "fit",
     "lag_basis",
+    "make_stepper",
     "match_states",
     "occupancy",
     "plot_connectivity",
@@ -54,10 +66,12 @@ __all__ = [
     "plot_rates",
     "plot_states",
     "plot_transitions",
+    "posterior_predictive",
     "predict",
     "raised_cosine_basis",
     "score",
     "simulate",
     "smooth",
     "state_accuracy",
+    "time_rescaling",
 ]

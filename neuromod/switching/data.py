@@ -69,23 +69,21 @@ def prepare(
     inputs, transition_inputs
         Inputs in the same form, or None.
     """
-    data = gather(spikes, argument, ("time", "neuron"), "spikes")
+    data = gather(spikes, argument, ("time", "neuron"), "spikes", join="neuron")
     if data.values.shape[2] == 0:
         raise invalid(argument, "0 neurons", "at least one", kind=ShapeError)
     if data.n_observed == 0:
         raise invalid(argument, "only missing bins", "at least one observed bin")
     values, neurons = _values(data, argument, observation)
-    driven = [
-        _inputs(inputs, "inputs", data),
-        _inputs(transition_inputs, "transition_inputs", data),
-    ]
+    drive, driving = _inputs(inputs, "inputs", data)
+    tilt, tilting = _inputs(transition_inputs, "transition_inputs", data)
+    if data.recorded is not None:
+        values = _at_their_mean(values, data)
     recording = Recording(
-        values, data.observed, data.lengths, *(array for array, _ in driven)
+        values, data.observed, data.lengths, drive, tilt, data.recorded
     )
     bin_size = _common_bin_size(data, argument)
-    return Prepared(
-        data, recording, bin_size, neurons, *(labels for _, labels in driven)
-    )
+    return Prepared(data, recording, bin_size, neurons, driving, tilting)
 
 
 def _values(data: Sequences, argument: str, observation: str):
@@ -107,6 +105,18 @@ def _values(data: Sequences, argument: str, observation: str):
         )
     options = np.arange(1, max(int(values.max()), 1) + 1)
     return (values == options).astype(float), options
+
+
+def _at_their_mean(values: np.ndarray, data: Sequences) -> np.ndarray:
+    """Let neurons that a session lacks fire at their mean rate.
+
+    It is what couplings to them expect on average; they give no evidence themselves.
+    """
+    recorded = data.recorded
+    assert recorded is not None
+    seen = data.observed[..., None] & recorded[:, None]
+    mean = np.where(seen, values, 0).sum((0, 1)) / np.maximum(seen.sum((0, 1)), 1)
+    return np.where(recorded[:, None], values, mean)
 
 
 def _inputs(inputs: Any, argument: str, data: Sequences):
@@ -138,6 +148,16 @@ def _inputs(inputs: Any, argument: str, data: Sequences):
     return found.values.astype(float), np.asarray(found.coords["input"])
 
 
+def require_fit(fit: object, argument: str = "fit") -> Result:
+    """Return the Result of a fit of this family, or raise."""
+    if isinstance(fit, Result) and isinstance(fit.model, SwitchingGLM):
+        return fit
+    raise NotFittedError(
+        f"{argument}: got {type(fit).__name__}, expected the Result of "
+        "neuromod.switching.fit. Fit one, or load it with neuromod.load(path)."
+    )
+
+
 def prepare_for(
     fit: object,
     spikes: Any,
@@ -159,11 +179,7 @@ def prepare_for(
     inputs, transition_inputs
         Inputs as in the fit.
     """
-    if not isinstance(fit, Result) or not isinstance(fit.model, SwitchingGLM):
-        raise NotFittedError(
-            f"{argument}: got {type(fit).__name__}, expected the Result of "
-            "neuromod.switching.fit. Fit one, or load it with neuromod.load(path)."
-        )
+    fit = require_fit(fit, argument)
     prepared = prepare(
         spikes,
         "spikes",
@@ -172,7 +188,11 @@ def prepare_for(
         transition_inputs=transition_inputs,
     )
     known = group(fit.data, "parameters")
-    _require_labels(prepared.neurons, known["neuron"].values, "spikes", "neuron")
+    labels = known["neuron"].values
+    if fit.config["neurons_differ"] and set(prepared.neurons) <= set(labels):
+        mean = known["baseline_rate"].values * fit.config["bin_size"]
+        prepared = _with_all_neurons(prepared, labels, mean)
+    _require_labels(prepared.neurons, labels, "spikes", "neuron")
     for name, size in (("inputs", "input"), ("transition_inputs", "transition_input")):
         expected = known[size].values if size in known.coords else np.zeros(0)
         _require_labels(getattr(prepared, name), expected, name, "input")
@@ -184,6 +204,28 @@ def prepare_for(
             "Bin the spikes again, or fit at this bin width.",
         )
     return prepared
+
+
+def _with_all_neurons(
+    prepared: Prepared, labels: np.ndarray, mean: np.ndarray
+) -> Prepared:
+    """Bring the neurons into the fit's order; those that lack fire at their mean."""
+    recording = prepared.recording
+    n_sessions = len(recording.lengths)
+    column = [labels.tolist().index(label) for label in prepared.neurons.tolist()]
+    shape = (*recording.observed.shape, len(labels))
+    values = np.array(np.broadcast_to(mean, shape))
+    recorded = np.zeros((n_sessions, len(labels)), bool)
+    here = np.ones((n_sessions, len(column)), bool)
+    if recording.recorded is not None:
+        here = np.asarray(recording.recorded)
+    recorded[:, column] = here
+    seen = np.asarray(recording.values)
+    values[..., column] = np.where(here[:, None], seen, values[..., column])
+    recording = recording._replace(
+        values=values, recorded=None if recorded.all() else recorded
+    )
+    return prepared._replace(recording=recording, neurons=labels)
 
 
 def _require_labels(

@@ -70,9 +70,9 @@ def fit(
     prior
         What is thought of the couplings before seeing data: "one_hot" (inhibitory,
         absent or excitatory, from preferences that the states share), "gaussian"
-        (around a mean that the states share), "ridge" (around zero) or "none"
-        (maximum likelihood); or one of `OneHot`, `Gaussian` and `Ridge` with
-        settings of its own.
+        (around a mean that the states share), "lasso" (most are exactly zero),
+        "ridge" (around zero) or "none" (maximum likelihood); or one of `OneHot`,
+        `Gaussian`, `Lasso` and `Ridge` with settings of its own.
     inputs : (time, input)
         What else drives the neurons or the choices in each bin, in the form of
         ``spikes``.
@@ -250,6 +250,7 @@ def fit(
         "max_iterations": max_iterations,
         "tolerance": tolerance,
         "warm_start": init is not None,
+        "neurons_differ": recording.recorded is not None,
         "reference": reference,
         "precision": precision,
         "bin_size": prepared.bin_size,

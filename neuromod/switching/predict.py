@@ -126,17 +126,21 @@ def score(
         If the bins have another width, or the counts are none.
     """
     prepared, found = _apply(fit, spikes, _session_scores, inputs, transition_inputs)
-    data = prepared.data
-    counts = np.asarray(prepared.recording.values, dtype=float)[data.observed]
+    data, recording = prepared.data, prepared.recording
+    counts = np.asarray(recording.values, dtype=float)
     if fit.model.observation == "bernoulli":
         counts = np.minimum(counts, 1)
-    if not counts.any():
+    present = np.broadcast_to(data.observed[..., None], counts.shape)
+    if recording.recorded is not None:
+        present = present & recording.recorded[:, None]
+    n_spikes = np.abs(counts[present]).sum()
+    if n_spikes == 0:
         raise invalid(
             "spikes", "no spike in any bin", "at least one", "Score a longer stretch."
         )
-    null = _null_log_likelihood(fit, counts)
+    null = _null_log_likelihood(fit, counts, present)
     total = float(found.sum())
-    bits = (total - null) / counts.sum() / np.log(2)
+    bits = (total - null) / n_spikes / np.log(2)
     return xr.Dataset(
         {
             "log_likelihood": ((), total, {"units": "nats"}),
@@ -164,6 +168,13 @@ def _apply(
     with precision_context(precision):
         recording = typed(prepared.recording, precision)
         return prepared, np.asarray(function(fit.model, recording))
+
+
+def expected_values(fit: Result, prepared: Prepared) -> np.ndarray:
+    """Return what `predict` does, padded: (session, time, neuron)."""
+    precision = fit.config["precision"]
+    with precision_context(precision):
+        return np.asarray(_predict(fit.model, typed(prepared.recording, precision)))
 
 
 def _restore_states(prepared: Prepared, found: np.ndarray, name: str) -> Any:
@@ -209,14 +220,17 @@ def _look_ahead(model: SwitchingGLM, recording: Recording, known: jax.Array):
     return jax.vmap(of_session)(known, jnp.asarray(recording.transition_inputs))
 
 
-def _null_log_likelihood(fit: Result, values: np.ndarray) -> float:
+def _null_log_likelihood(fit: Result, values: np.ndarray, present: np.ndarray) -> float:
     """Return nats of independent neurons at the fit's mean rates."""
     rate = (
         group(fit.data, "parameters")["baseline_rate"].values * fit.config["bin_size"]
     )
     observation = OBSERVATIONS[fit.model.observation]
     with precision_context("float64"):
-        seen, expected = jnp.asarray(values), jnp.asarray(rate)[None]
-        dispersion = jnp.asarray(fit.model.dispersion, float).mean(0)[None]
+        seen = jnp.asarray(values)
+        expected = jnp.broadcast_to(jnp.asarray(rate), seen.shape)
+        dispersion = jnp.asarray(fit.model.dispersion, float).mean(0)
+        dispersion = jnp.broadcast_to(dispersion, seen.shape)
         per_neuron = observation.log_probability(seen, expected, dispersion)
-        return float((per_neuron + observation.log_base(seen)).sum())
+        per_neuron = per_neuron + observation.log_base(seen)
+        return float(np.asarray(per_neuron)[present].sum())

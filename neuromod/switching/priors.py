@@ -15,7 +15,7 @@ in what they say of the couplings:
 - `Ridge`: weights are Gaussian around zero; precision 0 is maximum likelihood;
 - `Gaussian`: the weights of a pair of neurons are Gaussian around a mean that the
   states share; how far they stray is learned;
-- `Lasso`: weights are Laplacian, most of them exactly zero;
+- `neuromod.switching.lasso.Lasso`: weights are Laplacian, most of them exactly zero;
 - `neuromod.switching.one_hot.OneHot`: every connection is inhibitory, absent or
   excitatory, drawn from preferences of the pair that the states share.
 """
@@ -280,7 +280,8 @@ class Gaussian(Prior):
         """Estimate the shared means, and both widths."""
         normal, is_edge = state.normal, state.is_edge
         weights, n_states = quadratic.values, quadratic.values.shape[0]
-        n_edges = jnp.maximum(is_edge.sum() * weights.shape[1], 1)
+        n_edges = jnp.where(is_edge[None], jnp.ones_like(weights[0]), 0).sum()
+        n_edges = jnp.maximum(n_edges, 1)
         certainty = n_states / state.variance + 1 / state.mean_variance
         mean = weights.sum(0) / state.variance / certainty
         spread = posterior_variance(normal, quadratic)

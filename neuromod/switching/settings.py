@@ -7,6 +7,7 @@ import numpy as np
 from neuromod.core import dimensions
 from neuromod.core.errors import choice, invalid
 from neuromod.switching.chain import ChainPrior
+from neuromod.switching.lasso import GROUPS, Lasso
 from neuromod.switching.one_hot import KINDS, OneHot
 from neuromod.switching.priors import Gaussian, Prior, Ridge
 
@@ -14,6 +15,7 @@ PRIORS: dict[str, Prior] = {
     "none": Ridge(0.0),
     "ridge": Ridge(),
     "gaussian": Gaussian(),
+    "lasso": Lasso(),
     "one_hot": OneHot(),
 }
 
@@ -37,10 +39,13 @@ def resolve_prior(prior: object, observation: str, filters: np.ndarray) -> Prior
             raise invalid(f"prior.{name}", value, "a number >= 0")
     if isinstance(prior, OneHot):
         choice("prior.types", prior.types, KINDS)
+    if isinstance(prior, Lasso):
+        choice("prior.group", prior.group, GROUPS)
+    if isinstance(prior, OneHot | Lasso):
         if observation == "categorical" and len(filters):
             raise invalid(
                 "prior",
-                "a one-hot prior on categorical choices",
+                f"{type(prior).__name__} on categorical choices",
                 "one for neurons, or basis=None",
                 "Pass basis=None and give past choices as inputs, or prior='ridge'.",
             )

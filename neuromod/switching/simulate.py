@@ -1,13 +1,17 @@
 """The switching GLM run forward: spikes, and the truth behind them."""
 
+from typing import Any
+
 import jax
 import numpy as np
 import xarray as xr
 
 from neuromod.core import dimensions
-from neuromod.core.errors import DivergedError
+from neuromod.core.errors import DivergedError, ShapeError, invalid
 from neuromod.core.precision import precision_context
+from neuromod.core.sequences import gather
 from neuromod.switching import glm
+from neuromod.switching.inference import Recording
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import LINKS, OBSERVATIONS
 from neuromod.switching.results import parameters
@@ -22,6 +26,8 @@ def simulate(
     seed: int,
     n_sessions: int = 1,
     bin_size: float = 0.02,
+    inputs: Any = None,
+    transition_inputs: Any = None,
 ) -> xr.DataTree:
     """Draw hidden states and spikes from a model.
 
@@ -40,6 +46,8 @@ def simulate(
         Number of sessions; chain and history start anew in each.
     bin_size
         Width of a bin in seconds.
+    inputs, transition_inputs : (time, input)
+        Inputs for every bin of every session, if the model has weights for them.
 
     Returns
     -------
@@ -74,7 +82,8 @@ def simulate(
     bin_size = dimensions.require_positive(bin_size, "bin_size", "s")
     generator = np.random.default_rng(seed)
     with precision_context("float64"):
-        states, counts = _draw(model, n_steps, n_sessions, generator)
+        blank = _blank(model, n_steps, n_sessions, inputs, transition_inputs)
+        states, counts = draw_recording(model, blank, generator)
     recording = {"spikes": _labelled(counts, bin_size, ("neuron",))}
     recording["spikes"].attrs.update(
         units="spikes", long_name="spike count", bin_size=bin_size
@@ -85,35 +94,80 @@ def simulate(
     return xr.DataTree.from_dict({"recording": xr.Dataset(recording), "truth": truth})
 
 
-def _draw(
-    model: SwitchingGLM,
-    n_steps: int,
-    n_sessions: int,
-    generator: np.random.Generator,
+def _blank(
+    model: SwitchingGLM, n_steps: int, n_sessions: int, inputs: Any, tilts: Any
+) -> Recording:
+    """Return a recording without values."""
+    shape = (n_sessions, n_steps)
+    sizes = (model.layout.n_inputs, model.transition_weight.shape[-1])
+    driven = [
+        _driving(array, name, (*shape, size))
+        for array, name, size in (
+            (inputs, "inputs", sizes[0]),
+            (tilts, "transition_inputs", sizes[1]),
+        )
+    ]
+    values = np.zeros((*shape, model.n_neurons))
+    lengths = np.full(n_sessions, n_steps)
+    return Recording(values, np.ones(shape, bool), lengths, *driven)
+
+
+def _driving(array: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    if array is None:
+        found = np.zeros((*shape[:2], 0))
+    else:
+        found = gather(array, name, ("time", "input"), name).values.astype(float)
+    if found.shape != shape:
+        raise invalid(
+            name,
+            f"shape {found.shape} (session, time, input)",
+            f"shape {shape}, as the model and n_steps ask for",
+            kind=ShapeError,
+        )
+    return found
+
+
+def draw_recording(
+    model: SwitchingGLM, recording: Recording, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw states (session, time) and counts (session, time, neuron).
+    """Draw states (session, time) and values (session, time, neuron).
 
     One bin after another, all sessions at once, in plain numpy: drawing costs more
     than the arithmetic here, and nothing has to be compiled.
+
+    Parameters
+    ----------
+    model
+        Parameters of the switching GLM.
+    recording
+        Gives the number of sessions and bins, and the inputs; its values are not
+        looked at.
+    generator
+        Source of random numbers.
     """
+    n_sessions, n_steps = recording.observed.shape
     rate = jax.jit(LINKS[model.link].rate)
     draw = OBSERVATIONS[model.observation].draw
-    bias, basis = np.asarray(model.bias), np.asarray(model.basis)
-    own, own_basis = np.asarray(model.self_weight), np.asarray(model.self_basis)
-    dispersion = np.asarray(model.dispersion)
+    basis, own_basis = np.asarray(model.basis), np.asarray(model.self_basis)
+    own, dispersion = np.asarray(model.self_weight), np.asarray(model.dispersion)
+    states = _draw_states(model, recording, generator)
+    driven = np.asarray(model.bias)[states] + np.einsum(
+        "atni,ati->atn",
+        np.asarray(model.input_weight)[states],
+        np.asarray(recording.inputs),
+    )
     weight = np.where(
         glm.is_coupled(model)[None, ..., None], np.asarray(model.weight), 0
     )
     # (state, neuron, basis and source), to meet the history in one product.
-    weight = np.moveaxis(weight, 3, 2).reshape(*bias.shape, -1)
-    states = _draw_states(model, n_steps, n_sessions, generator)
+    weight = np.moveaxis(weight, 3, 2).reshape(*model.bias.shape, -1)
     past = np.zeros((n_sessions, model.n_lags, model.n_neurons))
     kind = float if model.observation == "gaussian" else np.int32
     values = np.zeros((n_sessions, n_steps, model.n_neurons), dtype=kind)
     for t in range(n_steps):
         now = states[:, t]
         seen = (basis @ past[:, : basis.shape[1]]).reshape(n_sessions, -1, 1)
-        eta = bias[now] + (weight[now] @ seen)[..., 0]
+        eta = driven[:, t] + (weight[now] @ seen)[..., 0]
         eta += np.einsum(
             "anb,bl,aln->an", own[now], own_basis, past[:, : own_basis.shape[1]]
         )
@@ -130,17 +184,31 @@ def _draw(
     return states, values
 
 
-def _draw_states(model, n_steps, n_sessions, generator) -> np.ndarray:
+def _draw_states(
+    model: SwitchingGLM, recording: Recording, generator: np.random.Generator
+) -> np.ndarray:
     """Draw the Markov chain (session, time) by inverting cumulative probabilities."""
+    n_sessions, n_steps = recording.observed.shape
     start = np.cumsum(np.asarray(model.initial, dtype=float))
-    jump = np.cumsum(np.asarray(model.transition_matrix, dtype=float), axis=1)
+    with np.errstate(divide="ignore"):
+        log_matrix = np.log(np.asarray(model.transition_matrix, dtype=float))
+    tilt = np.asarray(model.transition_weight, dtype=float)
+    drive = np.asarray(recording.transition_inputs, dtype=float)
     uniform = generator.random((n_steps, n_sessions))
     states = np.zeros((n_sessions, n_steps), dtype=int)
     reached = np.broadcast_to(start, (n_sessions, len(start)))
     for t in range(n_steps):
         above = uniform[t, :, None] * reached[:, -1:] >= reached
         states[:, t] = above.sum(axis=1)
-        reached = jump[states[:, t]]
+        if t + 1 < n_steps:
+            now = states[:, t]
+            log_odds = log_matrix[now]
+            if tilt.shape[-1]:
+                log_odds = log_odds + np.einsum(
+                    "ajk,ak->aj", tilt[now], drive[:, t + 1]
+                )
+            odds = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
+            reached = np.cumsum(odds, axis=1)
     return states
 
 

@@ -136,3 +136,36 @@ def test_a_variable_is_chosen_from_a_tree():
 def test_what_cannot_be_joined_is_refused(data, message):
     with pytest.raises(errors.InvalidInputError, match=message):
         gather(data, "spikes", DIMS)
+
+
+def test_sessions_may_be_joined_on_labels_that_differ():
+    parts = [session(3, neurons=("a", "b")), session(2, 7.0, neurons=("b", "c"))]
+    found = gather(parts, "spikes", DIMS, join="neuron")
+    assert found.coords["neuron"].tolist() == ["a", "b", "c"]
+    np.testing.assert_array_equal(found.recorded, [[1, 1, 0], [0, 1, 1]])
+    np.testing.assert_array_equal(found.values[0, :, 1], parts[0].values[:, 1])
+    np.testing.assert_array_equal(found.values[1, :2, 1], parts[1].values[:, 0])
+    assert (
+        found.values[~found.recorded[:, None] & np.ones((2, 3, 3), bool)] == 0
+    ).all()
+    assert found.observed.sum() == 5
+    with pytest.raises(errors.ShapeError, match="same labels"):
+        gather(parts, "spikes", DIMS)
+    same = gather(parts[:1] * 2, "spikes", DIMS, join="neuron")
+    assert same.recorded is None
+
+
+def test_in_one_long_array_what_is_missing_throughout_was_not_recorded():
+    whole = long([session(3), session(2)], ["one", "two"]).astype(float)
+    whole[dict(time=slice(3, None), neuron=1)] = np.nan
+    whole[dict(time=0, neuron=0)] = np.nan
+    found = gather(whole, "spikes", DIMS, join="neuron")
+    np.testing.assert_array_equal(found.recorded, [[1, 1], [1, 0]])
+    np.testing.assert_array_equal(found.observed, [[0, 1, 1], [1, 1, 0]])
+    alone = gather(whole.isel(time=slice(0, 3)), "spikes", DIMS, join="neuron")
+    assert alone.recorded is None
+
+
+def test_joined_labels_must_not_repeat():
+    with pytest.raises(errors.InvalidInputError, match="'a' twice"):
+        gather([session(2, neurons=("a", "a"))], "spikes", DIMS, join="neuron")

@@ -1,0 +1,181 @@
+"""The filter one bin at a time: which state the brain is in, while it is recorded."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from neuromod import kernels
+from neuromod.core.errors import ShapeError, invalid
+from neuromod.core.precision import precision_context
+from neuromod.core.result import Result
+from neuromod.switching import chain, glm
+from neuromod.switching.data import require_fit
+from neuromod.switching.features import Features
+from neuromod.switching.model import SwitchingGLM
+from neuromod.switching.observations import Values
+
+
+class StreamState(NamedTuple):
+    """All that the past says, for the next bin.
+
+    Parameters
+    ----------
+    past : (lag, neuron)
+        The last bins, the most recent first.
+    filtered : (state,)
+        Probability of each state in the last bin.
+    begun : ()
+        False before the first bin.
+    """
+
+    past: Float[Values, "lag neuron"]
+    filtered: Float[Values, " state"]
+    begun: Bool[Values, ""]
+
+
+class StreamStep(NamedTuple):
+    """What one bin tells.
+
+    Parameters
+    ----------
+    state
+        To be passed in with the next bin.
+    probability : (state,)
+        Probability of each state given all bins so far.
+    log_likelihood
+        Log-probability of this bin given those before it (nats).
+    """
+
+    state: StreamState
+    probability: np.ndarray
+    log_likelihood: float
+
+
+class Stepper(NamedTuple):
+    """The filter of a fit, compiled for one bin at a time.
+
+    Parameters
+    ----------
+    start
+        The state before the first bin of a session.
+    step
+        ``step(state, values, inputs=(), transition_inputs=())`` takes in the values
+        (neuron,) of the next bin; NaN in any of them marks a missing bin.
+    """
+
+    start: StreamState
+    step: Callable[..., StreamStep]
+
+
+def make_stepper(fit: Result) -> Stepper:
+    """Make a filter that takes one bin at a time, as `filter` takes them all.
+
+    Parameters
+    ----------
+    fit
+        Result of `neuromod.switching.fit`.
+
+    Returns
+    -------
+    Stepper
+        Plain arrays in and out. Nothing is compiled after this call, and nothing
+        grows with the number of bins.
+
+    Raises
+    ------
+    NotFittedError
+        If it is no such Result.
+    ShapeError
+        On a step, if there are more or fewer values or inputs than in the fit.
+
+    Examples
+    --------
+    >>> from neuromod import datasets, switching
+    >>> spikes = datasets.simulate_switching(
+    ...     seed=0, n_states=2, n_neurons=6, n_sessions=2, n_steps=500
+    ... )["recording"]["spikes"]
+    >>> result = switching.fit(spikes, n_states=2, seed=0, progress=False)
+    >>> stepper = switching.make_stepper(result)
+    >>> state = stepper.start
+    >>> for counts in spikes.values[:3]:
+    ...     state, probability, _ = stepper.step(state, counts)
+    >>> probability.shape
+    (2,)
+    """
+    require_fit(fit)
+    model, precision = fit.model, fit.config["precision"]
+    dtype = np.dtype(precision)
+    model = jax.tree.map(lambda array: np.asarray(array, dtype), model)
+    sizes = {
+        "values": model.n_neurons,
+        "inputs": model.layout.n_inputs,
+        "transition_inputs": model.transition_weight.shape[-1],
+    }
+    start = StreamState(
+        np.zeros((max(model.n_lags, 1), model.n_neurons), dtype),
+        np.asarray(model.initial, dtype),
+        np.zeros((), bool),
+    )
+    blank = [np.zeros(size, dtype) for size in sizes.values()]
+    with precision_context(precision):
+        held = jax.tree.map(jnp.asarray, model)
+        compiled = _step.lower(held, start, *blank).compile()
+
+    def step(
+        state: StreamState,
+        values: Values,
+        inputs: Values = (),  # type: ignore[assignment]
+        transition_inputs: Values = (),  # type: ignore[assignment]
+    ) -> StreamStep:
+        given = [
+            np.asarray(array, dtype) for array in (values, inputs, transition_inputs)
+        ]
+        for (name, size), array in zip(sizes.items(), given, strict=True):
+            if array.shape != (size,):
+                raise invalid(
+                    name, f"shape {array.shape}", f"({size},)", kind=ShapeError
+                )
+        with precision_context(precision):
+            moved, log_likelihood = compiled(held, state, *given)
+            return StreamStep(moved, np.asarray(moved.filtered), float(log_likelihood))
+
+    return Stepper(start, step)
+
+
+@jax.jit
+def _step(
+    model: SwitchingGLM,
+    state: StreamState,
+    values: Float[Values, " neuron"],
+    inputs: Float[Values, " input"],
+    transition_inputs: Float[Values, " transition_input"],
+) -> tuple[StreamState, Float[Array, ""]]:
+    """Take in one bin."""
+    missing = jnp.isnan(values).any()
+    values = jnp.where(jnp.isnan(values), 0, values)
+    evidence = jnp.where(missing, 0, _evidence(model, state.past, values, inputs))
+    jump = jnp.stack([transition_inputs, transition_inputs])
+    transition = jnp.reshape(chain.transitions(model, jump), (model.n_states, -1))
+    predicted = jnp.where(state.begun, state.filtered @ transition, model.initial)
+    found = kernels.hmm_step(predicted, transition, evidence)
+    past = jnp.concatenate([values[None], state.past[:-1]])
+    log_likelihood = jnp.where(missing, 0, found.log_normaliser)
+    return StreamState(past, found.filtered, jnp.ones((), bool)), log_likelihood
+
+
+def _evidence(model: SwitchingGLM, past, values, inputs) -> Float[Array, " state"]:
+    """Return how well every state explains one bin."""
+
+    def seen(basis):
+        return past[: basis.shape[1]].T @ basis.T
+
+    couplings = jnp.ravel(seen(model.basis))
+    common = jnp.concatenate([jnp.ones(1, values.dtype), inputs, couplings])
+    features = Features(common[None], seen(model.self_basis)[None])
+    rows = glm.Rows(features, values[None], None)
+    weights = jnp.zeros((1, model.n_states), values.dtype)
+    return glm.evaluate(model, rows, weights).evidence[0]
