@@ -283,7 +283,8 @@ def _predict_all(split: Split, features: Features) -> Float[Array, "row state ne
     eta = jnp.reshape(features.common @ flat.T, (-1, n_states, n_neurons))
     if split.own.shape[-1]:
         eta = eta + jnp.einsum("rnb,snb->rsn", features.own, split.own)
-    return eta
+    # Else a single row's product is computed anew wherever it is used.
+    return jax.lax.optimization_barrier(eta)
 
 
 def _dispersion_derivatives(observation, values, rate, dispersion):

@@ -121,9 +121,16 @@ def make_stepper(fit: Result) -> Stepper:
         np.zeros((), bool),
     )
     blank = [np.zeros(size, dtype) for size in sizes.values()]
+
+    @jax.jit
+    def advance(state, values, inputs, transition_inputs):
+        # The parameters are constants of the program: handing them in takes longer
+        # than to compute with them.
+        return _step(model, state, values, inputs, transition_inputs)
+
     with precision_context(precision):
-        held = jax.tree.map(jnp.asarray, model)
-        compiled = _step.lower(held, start, *blank).compile()
+        start = jax.tree.map(jnp.asarray, start)
+        jax.block_until_ready(advance(start, *blank))
 
     def step(
         state: StreamState,
@@ -140,21 +147,22 @@ def make_stepper(fit: Result) -> Stepper:
                     name, f"shape {array.shape}", f"({size},)", kind=ShapeError
                 )
         with precision_context(precision):
-            moved, log_likelihood = compiled(held, state, *given)
-            return StreamStep(moved, np.asarray(moved.filtered), float(log_likelihood))
+            moved, told = advance(state, *given)
+        # One look at the device, which has to be waited for.
+        found = np.asarray(told)
+        return StreamStep(moved, found[:-1], float(found[-1]))
 
     return Stepper(start, step)
 
 
-@jax.jit
 def _step(
     model: SwitchingGLM,
     state: StreamState,
     values: Float[Values, " neuron"],
     inputs: Float[Values, " input"],
     transition_inputs: Float[Values, " transition_input"],
-) -> tuple[StreamState, Float[Array, ""]]:
-    """Take in one bin."""
+) -> tuple[StreamState, Float[Array, " told"]]:
+    """Take in one bin; tell the states' probabilities and the bin's log-likelihood."""
     missing = jnp.isnan(values).any()
     values = jnp.where(jnp.isnan(values), 0, values)
     evidence = jnp.where(missing, 0, _evidence(model, state.past, values, inputs))
@@ -164,7 +172,8 @@ def _step(
     found = kernels.hmm_step(predicted, transition, evidence)
     past = jnp.concatenate([values[None], state.past[:-1]])
     log_likelihood = jnp.where(missing, 0, found.log_normaliser)
-    return StreamState(past, found.filtered, jnp.ones((), bool)), log_likelihood
+    told = jnp.concatenate([found.filtered, log_likelihood[None]])
+    return StreamState(past, found.filtered, jnp.ones((), bool)), told
 
 
 def _evidence(model: SwitchingGLM, past, values, inputs) -> Float[Array, " state"]:
@@ -176,6 +185,7 @@ def _evidence(model: SwitchingGLM, past, values, inputs) -> Float[Array, " state
     couplings = jnp.ravel(seen(model.basis))
     common = jnp.concatenate([jnp.ones(1, values.dtype), inputs, couplings])
     features = Features(common[None], seen(model.self_basis)[None])
+    features = jax.lax.optimization_barrier(features)
     rows = glm.Rows(features, values[None], None)
     weights = jnp.zeros((1, model.n_states), values.dtype)
     return glm.evaluate(model, rows, weights).evidence[0]
