@@ -63,7 +63,7 @@ class Stepper(NamedTuple):
     start
         The state before the first bin of a session.
     step
-        ``step(state, values, inputs=(), transition_inputs=())`` takes in the values
+        ``step(state, values, inputs=None, transition_inputs=None)`` takes in the values
         (neuron,) of the next bin; NaN in any of them marks a missing bin.
     """
 
@@ -135,16 +135,21 @@ def make_stepper(fit: Result) -> Stepper:
     def step(
         state: StreamState,
         values: Values,
-        inputs: Values = (),  # type: ignore[assignment]
-        transition_inputs: Values = (),  # type: ignore[assignment]
+        inputs: Values | None = None,
+        transition_inputs: Values | None = None,
     ) -> StreamStep:
         given = [
-            np.asarray(array, dtype) for array in (values, inputs, transition_inputs)
+            np.asarray(() if array is None else array, dtype)
+            for array in (values, inputs, transition_inputs)
         ]
         for (name, size), array in zip(sizes.items(), given, strict=True):
             if array.shape != (size,):
                 raise invalid(
-                    name, f"shape {array.shape}", f"({size},)", kind=ShapeError
+                    name,
+                    f"shape {array.shape}",
+                    f"({size},)",
+                    "Pass one number for each of the fit's, in its order.",
+                    ShapeError,
                 )
         with precision_context(precision):
             moved, told = advance(state, *given)

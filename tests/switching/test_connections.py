@@ -1,6 +1,7 @@
 """The rate of false discoveries is what was asked for."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,10 +66,11 @@ def test_the_mean_probability_of_absence_stays_below_the_rate():
 
 
 def test_bad_input_is_refused(fits):
+    nothing: Any = None
     with pytest.raises(errors.InvalidInputError, match="between 0 and 1"):
         switching.connections(fits["none"], false_discovery_rate=1.0)
     with pytest.raises(errors.NotFittedError):
-        switching.connections(None)  # type: ignore[arg-type]
+        switching.connections(nothing)
     bare = fits["none"]
     parameters = bare.data["parameters"].to_dataset().isel(basis=slice(0, 0))
     tree = bare.data.copy()

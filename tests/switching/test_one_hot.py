@@ -11,9 +11,9 @@ from scipy import integrate
 from neuromod.switching import inference
 from neuromod.switching.one_hot import OneHot
 from neuromod.switching.preferences import log_preference
-from neuromod.switching.priors import Quadratic
 from neuromod.switching.strength import Strength
 from tests.switching.models import random_model
+from tests.switching.quadratics import at, quadratic_of, sweep
 
 
 @pytest.fixture(autouse=True)
@@ -41,41 +41,12 @@ def test_strengths_against_quadrature(linear, precision):
     assert float(found.square) == pytest.approx(moment(2) / area, rel=3e-5)
 
 
-def quadratic_of(model, seed=0, size=6.0, correlation=0.3):
-    """Random quadratics of all GLMs."""
-    generator = np.random.default_rng(seed)
-    n = model.layout.n_coefficients
-    shape = (*model.bias.shape, n)
-    root = generator.normal(size=(*shape, 3 * n)) * np.sqrt(size / n)
-    information = root @ np.swapaxes(root, -1, -2) / 3
-    # The histories of different neurons are only weakly correlated.
-    information = np.where(
-        np.eye(n, dtype=bool), information, correlation * information
-    )
-    return Quadratic(
-        jnp.asarray(generator.normal(size=shape) * 0.3),
-        jnp.asarray(generator.normal(size=shape) * size),
-        jnp.asarray(information),
-    )
-
-
-@jax.jit
-def sweep(prior, state, quadratic):
-    """Step; tests that share shapes share the program."""
-    return prior.step(state, quadratic)
-
-
 def settle(prior, model, quadratic, n_steps=60):
     """Sweep until nothing moves, the preferences held."""
     state = inference.start_prior(prior, model, np.zeros(model.n_neurons))
     for _ in range(n_steps):
         step = sweep(prior, state, quadratic)
-        # The same quadratic, seen from the new coefficients.
-        moved = step.values - quadratic.values
-        gradient = quadratic.gradient - jnp.einsum(
-            "sgcd,sgd->sgc", quadratic.information, moved
-        )
-        quadratic = Quadratic(step.values, gradient, quadratic.information)
+        quadratic = at(quadratic, step.values)
         state = step.state
     return state, step
 
@@ -174,10 +145,7 @@ def test_sweeps_never_lower_the_bound(types):
         likelihood = (quadratic.gradient * moved).sum(-1) - lost
         if not np.array_equal(quadratic.values, start):
             assert float((likelihood + found.gain).sum()) >= -1e-9
-        gradient = quadratic.gradient - jnp.einsum(
-            "sgcd,sgd->sgc", quadratic.information, moved
-        )
-        quadratic = Quadratic(found.values, gradient, quadratic.information)
+        quadratic = at(quadratic, found.values)
         state = found.state
 
 

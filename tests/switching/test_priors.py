@@ -9,22 +9,13 @@ from neuromod.switching import inference
 from neuromod.switching.lasso import Lasso
 from neuromod.switching.priors import Gaussian, Quadratic, Ridge
 from tests.switching.models import random_model
-from tests.switching.test_one_hot import quadratic_of, sweep
+from tests.switching.quadratics import at, quadratic_of, sweep
 
 
 @pytest.fixture(autouse=True)
 def float64():
     with jax.enable_x64(True):
         yield
-
-
-def at(quadratic, values):
-    """The same quadratic, seen from other coefficients."""
-    moved = values - quadratic.values
-    gradient = quadratic.gradient - jnp.einsum(
-        "sgcd,sgd->sgc", quadratic.information, moved
-    )
-    return Quadratic(values, gradient, quadratic.information)
 
 
 def test_ridge_goes_to_the_top():

@@ -1,4 +1,5 @@
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,10 +72,11 @@ def test_a_step_is_fast_and_stays_so(driven, spikes, inputs):
 
 
 def test_wrong_shapes_are_refused(driven):
+    path: Any = "fit.nc"
     stepper = switching.make_stepper(driven)
     with pytest.raises(errors.ShapeError, match=r"values: got shape \(2,\)"):
         stepper.step(stepper.start, np.zeros(2), np.zeros(2), np.zeros(2))
     with pytest.raises(errors.ShapeError, match=r"inputs: got shape \(0,\)"):
         stepper.step(stepper.start, np.zeros(3))
     with pytest.raises(errors.NotFittedError, match=r"neuromod\.load"):
-        switching.make_stepper("fit.nc")  # type: ignore[arg-type]
+        switching.make_stepper(path)
