@@ -12,7 +12,7 @@ The record holds plain values only and nothing of the user: no host, no folder.
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from neuromod.core import arrays
 from neuromod.core.errors import invalid
 from neuromod.core.info import info
 from neuromod.core.precision import Precision, dtype
+from neuromod.core.slabs import Slabs
 
 Input = Any
 """An array, a DataArray, Dataset or DataTree, a path, or a list or dict of these."""
@@ -115,12 +116,21 @@ def checksum(value: Input) -> str:
     """
     digest = hashlib.sha256()
     for part in _parts(value):
-        digest.update(len(part).to_bytes(8, "little"))
-        digest.update(part)
+        long = part if isinstance(part, _Long) else _Long(len(part), [part])
+        digest.update(long.n_bytes.to_bytes(8, "little"))
+        for piece in long.pieces:
+            digest.update(piece)
     return digest.hexdigest()
 
 
-def _parts(value: Input) -> Iterator[bytes]:
+class _Long(NamedTuple):
+    """Bytes that are not held at once."""
+
+    n_bytes: int
+    pieces: Iterable[bytes]
+
+
+def _parts(value: Input) -> Iterator[bytes | _Long]:
     """Give what makes up a value, in an order that does not depend on chance."""
     match value:
         case str() | os.PathLike():
@@ -133,6 +143,8 @@ def _parts(value: Input) -> Iterator[bytes]:
             yield from _labelled_parts(value.variables)
         case xr.DataArray():
             yield from _labelled_parts({"": value.variable, **value.coords.variables})
+        case Slabs():
+            yield from _slab_parts(value)
         case Mapping():
             for key in sorted(value, key=str):
                 yield str(key).encode()
@@ -145,10 +157,27 @@ def _parts(value: Input) -> Iterator[bytes]:
             yield from _array_parts(np.asarray(value))
 
 
-def _labelled_parts(variables: Mapping[Any, xr.Variable]) -> Iterator[bytes]:
+def _labelled_parts(
+    variables: Mapping[Any, xr.Variable],
+) -> Iterator[bytes | _Long]:
     for name in sorted(variables, key=str):
         yield f"{name}{variables[name].dims}".encode()
         yield from _array_parts(variables[name].values)
+
+
+def _slab_parts(slabs: Slabs) -> Iterator[bytes | _Long]:
+    """Give what `_array_parts` gives of the same values in memory."""
+    little = slabs.dtype.newbyteorder("<")
+    yield f"{little.kind}{little.itemsize}{slabs.shape}".encode()
+    yield _Long(int(np.prod(slabs.shape)) * little.itemsize, _padded(slabs, little))
+
+
+def _padded(slabs: Slabs, dtype: np.dtype) -> Iterator[bytes]:
+    for slab in slabs.read():
+        yield slab.values.astype(dtype, order="C").tobytes()
+        length = len(slabs.parts[slab.sequence])
+        if slab.bins.stop == length:
+            yield np.zeros((slabs.shape[1] - length, *slabs.shape[2:]), dtype).tobytes()
 
 
 def _array_parts(array: np.ndarray) -> Iterator[bytes]:

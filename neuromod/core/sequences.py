@@ -20,6 +20,7 @@ import xarray as xr
 
 from neuromod.core import dimensions
 from neuromod.core.errors import ShapeError, invalid
+from neuromod.core.slabs import Slabs, is_on_disk
 
 BOUNDARIES = ("session", "trial")
 
@@ -31,7 +32,8 @@ class Sequences:
     Parameters
     ----------
     values : (session, time, ...)
-        The data; 0 where missing or past the end.
+        The data; 0 where missing or past the end. Of data in dask chunks, how to read
+        them.
     observed : (session, time)
         False where a bin is missing (any NaN in it) or past the end.
     lengths : (session,)
@@ -52,7 +54,7 @@ class Sequences:
         have all.
     """
 
-    values: np.ndarray
+    values: np.ndarray | Slabs
     observed: np.ndarray
     lengths: np.ndarray
     labels: tuple[str, ...]
@@ -167,6 +169,7 @@ def gather(
         The last dimension, if its entries may differ between sequences: all that
         occur are kept, in the order of their first appearance. In one long array an
         entry that is NaN throughout a sequence is one that the sequence lacks.
+        Sequences in dask chunks must have the same entries.
 
     Returns
     -------
@@ -194,10 +197,15 @@ def gather(
             raise invalid(name, "0 bins", "at least one bin", kind=ShapeError)
     axes = tuple(_axis(part) for part in parts)
     attrs, recorded = parts[0].attrs, None
+    lengths = np.array([part.sizes["time"] for part in parts])
+    if any(is_on_disk(part) for part in parts):
+        slabs = Slabs(tuple(part.chunk() for part in parts))
+        coords = _shared_coords(parts, names, dims)
+        observed = slabs.observed()
+        return Sequences(slabs, observed, lengths, labels, axes, form, coords, attrs)
     if join is not None:
         parts, recorded = _joined(parts, names, join)
     coords = _shared_coords(parts, names, dims)
-    lengths = np.array([part.sizes["time"] for part in parts])
     values, observed = _pad([part.values for part in parts], lengths, recorded)
     return Sequences(
         values, observed, lengths, labels, axes, form, coords, attrs, recorded

@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from neuromod.core import dimensions
+from neuromod.core import dimensions, slabs
 from neuromod.core.errors import NotFittedError, ShapeError, invalid
 from neuromod.core.result import Result
 from neuromod.core.sequences import Sequences, gather
-from neuromod.switching.inference import Recording
+from neuromod.core.slabs import Slabs
 from neuromod.switching.model import SwitchingGLM
+from neuromod.switching.recording import Recording
 
 
 class Prepared(NamedTuple):
@@ -38,6 +39,12 @@ class Prepared(NamedTuple):
     neurons: np.ndarray
     inputs: np.ndarray
     transition_inputs: np.ndarray
+
+    @property
+    def stored(self) -> Slabs | None:
+        """How to read the values, if they stay on disk."""
+        values = self.recording.values
+        return values if isinstance(values, Slabs) else None
 
     def checksummed(self) -> dict[str, np.ndarray]:
         """Return what the provenance remembers of the data."""
@@ -89,11 +96,14 @@ def prepare(
 def _values(data: Sequences, argument: str, observation: str):
     """Return the values of the GLMs and their labels."""
     labels = np.asarray(data.coords["neuron"])
+    require = dimensions.require_counts
     if observation == "gaussian":
-        dimensions.require_finite(data.values, argument)
-        return data.values.astype(float), labels
-    dimensions.require_counts(data.values, argument)
-    values = data.values.astype(float)
+        require = dimensions.require_finite
+    for slab in slabs.read(data.values, data.lengths):
+        require(slab.values, argument)
+    if isinstance(data.values, Slabs) and observation != "categorical":
+        return data.values, labels
+    values = np.asarray(data.values, dtype=float)
     if observation != "categorical":
         return values, labels
     if values.shape[2] != 1:
@@ -272,9 +282,14 @@ def _common_bin_size(data: Sequences, argument: str) -> float:
 
 
 def typed(tree: Any, precision: str) -> Any:
-    """Bring arrays to the device, floating-point ones in the given precision."""
+    """Bring arrays to the device, floating-point ones in the given precision.
+
+    In place of values that stay on disk there is None.
+    """
 
     def convert(array):
+        if isinstance(array, Slabs):
+            return None
         floating = np.issubdtype(np.asarray(array).dtype, np.floating)
         return jnp.asarray(array, dtype=precision if floating else None)
 

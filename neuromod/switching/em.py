@@ -1,6 +1,7 @@
 """Exact expectation-maximisation from several starting points."""
 
 import itertools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -12,9 +13,9 @@ from tqdm import tqdm
 from neuromod import kernels
 from neuromod.core.errors import DivergedError
 from neuromod.core.progress import progress_bar
-from neuromod.switching import glm, inference, starts
+from neuromod.switching import glm, inference
 from neuromod.switching.inference import Problem, Proposal
-from neuromod.switching.information import SAMPLE_ROWS, inform
+from neuromod.switching.information import SAMPLE_ROWS
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.priors import Ridge
 
@@ -85,24 +86,18 @@ def starting_points(
     blank: SwitchingGLM,
     problem: Problem,
     baseline: Float[np.ndarray, " neuron"],
-    seed: int,
-    n_restarts: int,
+    guesses: Iterable[Float[np.ndarray, "session time state"]],
 ) -> list[Climber]:
-    """Make one model per restart, each from other clusters of the bins."""
-    recording = problem.recording
-    values, lengths = np.asarray(recording.values), np.asarray(recording.lengths)
-    precision = problem.rows.features.common.dtype
+    """Fit one model to every guess of the states."""
+    bins, recording = problem.bins, problem.recording
     climbers = []
-    for restart in range(n_restarts if blank.n_states > 1 else 1):
-        generator = np.random.default_rng([seed, restart])
-        window = starts.WINDOWS[restart % len(starts.WINDOWS)]
-        clusters = starts.labels(values, lengths, blank.n_states, window, generator)
-        soft = starts.responsibilities(clusters, blank.n_states, generator)
-        weights = inference.observed_rows(soft.astype(precision), recording)
+    for guess in guesses:
+        weights = guess.astype(recording.inputs.dtype)
+        weights = inference.observed_rows(weights, recording)
         climber = Climber(blank, inference.start_prior(problem.prior, blank, baseline))
         for _ in range(SCORING_STEPS_AT_START):
-            statistics = glm.differentiate(climber.model, problem.rows, weights)
-            information = inform(climber.model, problem.rows, weights)
+            statistics = bins.differentiate(climber.model, weights)
+            information = bins.inform(climber.model, weights)
             ascent = ascend(climber, problem, weights, statistics, information)
             climber = Climber(ascent.proposal.model, ascent.proposal.prior_state)
         climbers.append(climber)
@@ -113,8 +108,7 @@ def race_from_starts(
     blank: SwitchingGLM,
     problem: Problem,
     baseline: Float[np.ndarray, " neuron"],
-    seed: int,
-    n_restarts: int,
+    guesses: Iterable[Float[np.ndarray, "session time state"]],
     max_iterations: int,
     tolerance: float,
     progress: bool,
@@ -128,7 +122,7 @@ def race_from_starts(
     """
     smooth = isinstance(problem.prior, Ridge)
     first = problem if smooth else problem._replace(prior=_ridge_like(problem.prior))
-    climbers = starting_points(blank, first, baseline, seed, n_restarts)
+    climbers = starting_points(blank, first, baseline, guesses)
     early = tolerance * (1.0 if smooth and len(climbers) == 1 else EARLY)
     runs = []
     with progress_bar(len(climbers), "fit", "start", shown=progress) as bar:
@@ -182,19 +176,17 @@ def climb(
     bar: tqdm,
 ) -> Restart:
     """Iterate until an iteration gains less than the tolerance (nats per bin)."""
-    recording, rows = problem.recording, problem.rows
+    recording, bins = problem.recording, problem.bins
     n_bins = int(np.asarray(recording.observed).sum())
     shape = (*recording.observed.shape, climber.model.n_states)
     log_likelihoods: list[float] = []
     objectives: list[float] = []
-    nothing = np.zeros((shape[0] * shape[1], shape[2]), rows.features.common.dtype)
-    evidence = glm.evaluate(climber.model, rows, jnp.asarray(nothing)).evidence
+    evidence = inference.session_log_likelihoods(climber.model, recording, bins)
     for iteration in itertools.count():
         model = climber.model
-        evidence = jnp.reshape(evidence, shape)
         posterior = inference.expectation(model, evidence, recording)
         log_likelihoods.append(float(np.asarray(posterior.log_likelihood).sum()))
-        prior = float(inference.log_prior(model, climber.prior_state, problem))
+        prior = _log_prior(climber, problem)
         objectives.append(log_likelihoods[-1] + prior)
         if not np.isfinite(objectives[-1]):
             raise DivergedError(
@@ -209,19 +201,26 @@ def climb(
         if converged or iteration == max_iterations:
             break
         weights = inference.observed_rows(posterior.smoothed, recording)
-        statistics = glm.differentiate(model, rows, weights)
-        information = inform(model, rows, weights)
+        statistics = bins.differentiate(model, weights)
+        information = bins.inform(model, weights)
         model = inference.maximise_chain(
             model, posterior, recording, problem.chain_prior
         )
         climber = climber._replace(model=model)
         ascent = ascend(climber, problem, weights, statistics, information)
-        evidence = ascent.evidence
+        evidence = jnp.reshape(ascent.evidence, shape)
         climber = Climber(
             ascent.proposal.model,
             inference.learn(problem.prior, ascent.proposal, information),
         )
     return Restart(climber, log_likelihoods, objectives, converged)
+
+
+def _log_prior(climber: Climber, problem: Problem) -> float:
+    found = inference.log_prior(
+        climber.model, climber.prior_state, problem.prior, problem.chain_prior
+    )
+    return float(found)
 
 
 class Ascent(NamedTuple):
@@ -250,7 +249,7 @@ def ascend(
             information,
             caution,
         )
-        found = glm.evaluate(proposal.model, problem.rows, weights)
+        found = problem.bins.evaluate(proposal.model, weights)
         gains = np.asarray(inference.gains(problem.prior, statistics, found, proposal))
         fell = ~(gains >= -rounding)
         if attempt == MOST_CAUTION or not fell.any():
@@ -261,16 +260,17 @@ def ascend(
 
 def finish(climber: Climber, problem: Problem) -> Finish:
     """Number the states by the time spent in them; add posterior and information."""
-    posterior = inference.run(kernels.hmm_smoother, climber.model, problem.recording)
+    recording, bins = problem.recording, problem.bins
+    posterior = inference.run(kernels.hmm_smoother, climber.model, recording, bins)
     time_spent = np.asarray(posterior.smoothed).sum((0, 1))
     order = np.argsort(-time_spent, kind="stable")
     model = reorder(jax.tree.map(np.asarray, climber.model), order)
     end = Climber(model, problem.prior.reorder(climber.prior_state, order))
-    found = inference.run(kernels.hmm_smoother, model, problem.recording)
-    weights = inference.observed_rows(found.smoothed, problem.recording)
+    found = inference.run(kernels.hmm_smoother, model, recording, bins)
+    weights = inference.observed_rows(found.smoothed, recording)
     # A small recording was never sampled: the program is there.
     exactly = len(weights) > SAMPLE_ROWS
-    information = inform(model, problem.rows, weights, exactly=exactly)
+    information = bins.inform(model, weights, exactly=exactly)
     return Finish(end, np.asarray(found.smoothed), np.asarray(information), order)
 
 

@@ -14,12 +14,20 @@ from neuromod.core.provenance import provenance, start
 from neuromod.core.result import Result
 from neuromod.switching import basis as bases
 from neuromod.switching import em, inference, starts
-from neuromod.switching.data import Prepared, prepare, prepare_for, typed
-from neuromod.switching.inference import Problem, Recording
+from neuromod.switching.baseline import (
+    mean_values,
+    moments,
+    require_within_link,
+    start_dispersion,
+)
+from neuromod.switching.bins import bins_of
+from neuromod.switching.data import prepare, prepare_for, typed
+from neuromod.switching.inference import Problem
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import LINKS, resolve_link
 from neuromod.switching.one_hot import OneHot
 from neuromod.switching.priors import Prior, Ridge
+from neuromod.switching.recording import Recording
 from neuromod.switching.results import describe, history, scores
 from neuromod.switching.settings import (
     resolve_chain_prior,
@@ -180,12 +188,19 @@ def fit(
     own_filters = bases.resolve(self_basis, "self_basis")
     prior = resolve_prior(prior, observation, filters)
     _require_history(recording, max(filters.shape[1], own_filters.shape[1]))
-    rate = _baseline_rate(prepared, observation)
-    _require_within_link(rate, prepared.neurons, link, observation)
+    seen = moments(prepared, observation)
+    rate = mean_values(seen, prepared.neurons, observation)
+    require_within_link(rate, prepared.neurons, link, observation)
     with precision_context(precision):
         baseline = np.asarray(LINKS[link].inverse(rate))
         blank = starts.blank_model(
-            n_states, baseline, recording, (filters, own_filters), observation, link
+            n_states,
+            baseline,
+            start_dispersion(seen, observation),
+            recording,
+            (filters, own_filters),
+            observation,
+            link,
         )
     if init is not None:
         prepare_for(
@@ -200,7 +215,7 @@ def fit(
         blank, recording = typed(blank, precision), typed(recording, precision)
         problem = Problem(
             recording=recording,
-            rows=inference.rows_of(blank, recording),
+            bins=bins_of(blank, recording, prepared.stored),
             prior=typed(prior, precision),
             chain_prior=typed(chain_prior, precision),
         )
@@ -209,12 +224,14 @@ def fit(
             race, kinds = _follow(problem, blank, rate, seed, progress)
             problem = problem._replace(prior=Ridge(0.0))
         elif init is None:
+            values, lengths = prepared.recording.values, prepared.recording.lengths
+            n_starts = n_restarts if n_states > 1 else 1
+            guesses = starts.guesses(values, lengths, n_states, seed, n_starts)
             race = em.race_from_starts(
                 blank,
                 problem,
                 baseline,
-                seed,
-                n_restarts,
+                guesses,
                 max_iterations,
                 tolerance,
                 progress,
@@ -310,46 +327,6 @@ def _require_history(recording: Recording, n_lags: int) -> None:
             f"a session longer than the history of {n_lags} bins",
             "Shorten the basis, or pass basis=None for no couplings.",
             ShapeError,
-        )
-
-
-def _baseline_rate(prepared: Prepared, observation: str) -> np.ndarray:
-    """Return mean values per bin (neuron,); a silent neuron gets half a spike."""
-    recording, neurons = prepared.recording, prepared.neurons
-    values = np.asarray(recording.values, dtype=float)
-    if observation == "bernoulli":
-        values = np.minimum(values, 1)
-    present = np.asarray(recording.observed)[..., None]
-    if recording.recorded is not None:
-        present = present & np.asarray(recording.recorded)[:, None]
-    totals = np.where(present, values, 0).sum((0, 1))
-    n_bins = np.broadcast_to(present, values.shape).sum((0, 1))
-    if observation == "gaussian":
-        return totals / n_bins
-    silent = totals == 0
-    if silent.any():
-        names = ", ".join(str(n) for n in neurons[silent][:10])
-        warnings.warn(
-            f"switching.fit: {int(silent.sum())} neuron(s) never fire ({names}). "
-            "Their rate is taken as half a spike per recording; leave them out with "
-            "spikes.sel(neuron=spikes.sum('time') > 0).",
-            UserWarning,
-            stacklevel=3,
-        )
-    return np.maximum(totals, 0.5) / n_bins
-
-
-def _require_within_link(
-    rate: np.ndarray, neurons: np.ndarray, link: str, observation: str
-) -> None:
-    if link == "sigmoid" and observation == "poisson" and rate.max() >= 1:
-        busiest = int(rate.argmax())
-        raise invalid(
-            "link",
-            f"'sigmoid' with {rate[busiest]:.3g} spikes per bin in neuron "
-            f"{neurons[busiest]}",
-            "fewer than one spike per bin on average, which is the most it can say",
-            "Take smaller bins, or link='softplus'.",
         )
 
 

@@ -18,11 +18,12 @@ from neuromod.core import dimensions
 from neuromod.core.errors import invalid
 from neuromod.core.precision import precision_context
 from neuromod.core.result import Result
-from neuromod.switching import glm, inference
+from neuromod.switching import inference
+from neuromod.switching.bins import bins_of
 from neuromod.switching.data import Prepared, group, prepare_for, typed
-from neuromod.switching.inference import Recording
 from neuromod.switching.observations import OBSERVATIONS
 from neuromod.switching.predict import expected_values
+from neuromod.switching.recording import Recording
 from neuromod.switching.simulate import draw_recording
 
 COUNTS = ("poisson", "bernoulli", "negative_binomial")
@@ -170,10 +171,10 @@ def co_smoothing(
         for held_out in range(n_groups):
             held = members == held_out
             recording = typed(_without(prepared.recording, held, mean), precision)
-            found = inference.run(kernels.hmm_smoother, fit.model, recording)
+            bins = bins_of(fit.model, recording)
+            found = inference.run(kernels.hmm_smoother, fit.model, recording, bins)
             weights = inference.observed_rows(found.smoothed, recording)
-            rows = inference.rows_of(fit.model, recording)
-            rates = np.asarray(glm.expect(fit.model, rows, weights))
+            rates = np.asarray(bins.expect(fit.model, weights))
             expected[..., held] = rates.reshape(expected.shape)[..., held]
     return _bits(fit, prepared, expected, mean)
 

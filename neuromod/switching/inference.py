@@ -15,41 +15,15 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float
 
 from neuromod import kernels
 from neuromod.switching import chain, glm
-from neuromod.switching.features import Features, history
+from neuromod.switching.bins import Bins, bins_of
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import OBSERVATIONS, Values
 from neuromod.switching.priors import Quadratic
-
-
-class Recording(NamedTuple):
-    """Values and inputs of all sessions, padded to one length.
-
-    Parameters
-    ----------
-    values : (session, time, neuron)
-        Counts or choices per bin; 0 where missing or past the end.
-    observed : (session, time)
-        False where a bin is missing or past the end.
-    lengths : (session,)
-        Number of bins of each session.
-    inputs : (session, time, input)
-        What else drives the GLMs.
-    transition_inputs : (session, time, transition_input)
-        What tilts the jumps into each bin.
-    recorded : (session, neuron)
-        False where a session lacks a neuron; None if all are in all.
-    """
-
-    values: Float[Values, "session time neuron"]
-    observed: Bool[Values, "session time"]
-    lengths: Int[Values, " session"]
-    inputs: Float[Values, "session time input"]
-    transition_inputs: Float[Values, "session time transition_input"]
-    recorded: Bool[Values, "session neuron"] | None = None
+from neuromod.switching.recording import Recording
 
 
 class Posterior(NamedTuple):
@@ -80,8 +54,8 @@ class Problem(NamedTuple):
     ----------
     recording
         Values and inputs.
-    rows
-        What the GLMs see of them, the bins of all sessions one after another.
+    bins
+        What the GLMs see of them.
     prior
         Prior on the coefficients.
     chain_prior
@@ -89,43 +63,9 @@ class Problem(NamedTuple):
     """
 
     recording: Recording
-    rows: glm.Rows
+    bins: Bins
     prior: Any
     chain_prior: chain.ChainPrior
-
-
-@jax.jit
-def rows_of(model: SwitchingGLM, recording: Recording) -> glm.Rows:
-    """Compute what the GLMs regress on (`neuromod.switching.features`)."""
-    values = jnp.asarray(recording.values)
-    n_sessions, n_steps, n_neurons = values.shape
-    n_rows = n_sessions * n_steps
-
-    def flat(array):
-        return jnp.reshape(array, (n_rows, *array.shape[2:]))
-
-    def seen(basis):
-        return flat(jax.vmap(history, in_axes=(0, None))(values, basis))
-
-    couplings = jnp.reshape(seen(model.basis), (n_rows, -1))
-    ones = jnp.ones((n_rows, 1), values.dtype)
-    inputs = flat(jnp.asarray(recording.inputs))
-    common = jnp.concatenate([ones, inputs, couplings], axis=1)
-    recorded = recording.recorded
-    if recorded is not None:
-        shape = (n_sessions, n_steps, n_neurons)
-        recorded = flat(jnp.broadcast_to(jnp.asarray(recorded)[:, None], shape))
-    return glm.Rows(Features(common, seen(model.self_basis)), flat(values), recorded)
-
-
-def session_log_likelihoods(
-    model: SwitchingGLM, recording: Recording
-) -> Float[Array, "session time state"]:
-    """Return how well every state explains every bin of padded sessions."""
-    shape = (*recording.observed.shape, model.n_states)
-    weights = jnp.zeros((shape[0] * shape[1], shape[2]), model.bias.dtype)
-    evidence = glm.evaluate(model, rows_of(model, recording), weights).evidence
-    return jnp.reshape(evidence, shape)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -151,13 +91,23 @@ def per_session(
     )
 
 
-def run(kernel: Callable, model: SwitchingGLM, recording: Recording) -> Any:
-    """Run a kernel over the evidence that a recording gives.
+def run(kernel: Callable, model: SwitchingGLM, recording: Recording, bins: Bins) -> Any:
+    """Run a kernel over the evidence that the bins of a recording give.
 
     Fit and verbs call it alike: the same programs give the same bits.
     """
-    evidence = session_log_likelihoods(model, recording)
+    evidence = session_log_likelihoods(model, recording, bins)
     return per_session(kernel, model, evidence, recording)
+
+
+def session_log_likelihoods(
+    model: SwitchingGLM, recording: Recording, bins: Bins | None = None
+) -> Float[Array, "session time state"]:
+    """Return how well every state explains every bin of padded sessions."""
+    bins = bins_of(model, recording) if bins is None else bins
+    shape = (*recording.observed.shape, model.n_states)
+    weights = jnp.zeros((shape[0] * shape[1], shape[2]), model.bias.dtype)
+    return jnp.reshape(bins.evaluate(model, weights).evidence, shape)
 
 
 def smoother_with_jumps(*arguments: Any, **settings: Any) -> kernels.HMMSmoother:
@@ -293,9 +243,9 @@ def learn(
 
 @jax.jit
 def log_prior(
-    model: SwitchingGLM, prior_state: Any, problem: Problem
+    model: SwitchingGLM, prior_state: Any, prior: Any, chain_prior: chain.ChainPrior
 ) -> Float[Array, ""]:
     """Return the priors' part of the objective."""
     values = glm.grouped(model, glm.coefficients(model))
-    of_glms = problem.prior.log_density(prior_state, values)
-    return of_glms + problem.chain_prior.log_density(model)
+    of_glms = prior.log_density(prior_state, values)
+    return of_glms + chain_prior.log_density(model)

@@ -9,7 +9,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from neuromod.switching.glm import (
     Rows,
@@ -36,9 +36,6 @@ def inform(
 ) -> Float[Array, "state group coefficient other"]:
     """Sum the Fisher information of every GLM over all rows, or estimate it.
 
-    A sample holds rows at equal steps of the cumulative weight of each state, so it
-    follows the weights, and needs no random numbers.
-
     Parameters
     ----------
     model, rows, weights
@@ -46,12 +43,31 @@ def inform(
     exactly
         Whether to visit every row, however many there are.
     """
-    n_rows = weights.shape[0]
-    if exactly or n_rows <= SAMPLE_ROWS:
-        chosen = jnp.broadcast_to(jnp.arange(n_rows)[:, None], weights.shape)
-        counted = weights
+    if exactly:
+        chosen, counted = _all(weights)
     else:
-        chosen, counted = _sample(weights)
+        chosen, counted = choose(weights)
+    return inform_chosen(model, rows, chosen, counted)
+
+
+@jax.jit
+def inform_chosen(
+    model: SwitchingGLM,
+    rows: Rows,
+    chosen: Int[Array, "draw state"],
+    counted: Float[Array, "draw state"],
+) -> Float[Array, "state group coefficient other"]:
+    """Sum the Fisher information over some rows of every state.
+
+    Parameters
+    ----------
+    model, rows
+        As in `differentiate`.
+    chosen : (draw, state)
+        Which rows.
+    counted : (draw, state)
+        How much each counts for.
+    """
 
     def of_state(state):
         seen, weight = chosen[:, state], counted[:, state]
@@ -74,8 +90,22 @@ def inform(
     return jnp.where((free[:, :, None] & free[:, None, :])[None], information, 0)
 
 
-def _sample(weights: Array) -> tuple[Array, Array]:
-    """Return rows (draw, state) that follow the weights, and what each counts for."""
+def _all(weights: Array) -> tuple[Array, Array]:
+    rows = jnp.arange(weights.shape[0])
+    return jnp.broadcast_to(rows[:, None], weights.shape), weights
+
+
+@jax.jit
+def choose(
+    weights: Float[Array, "row state"],
+) -> tuple[Int[Array, "draw state"], Float[Array, "draw state"]]:
+    """Choose rows that follow the weights, and tell what each counts for.
+
+    They stand at equal steps of the cumulative weight of each state: no random
+    numbers are needed. Few rows are all chosen.
+    """
+    if weights.shape[0] <= SAMPLE_ROWS:
+        return _all(weights)
     total = weights.sum(0)
     step = (jnp.arange(SAMPLE_ROWS, dtype=weights.dtype) + 0.5) / SAMPLE_ROWS
 

@@ -11,11 +11,12 @@ from neuromod import kernels
 from neuromod.core.errors import invalid
 from neuromod.core.precision import precision_context
 from neuromod.core.result import Result
-from neuromod.switching import chain, glm, inference
+from neuromod.switching import chain, inference
+from neuromod.switching.bins import Bins, bins_of
 from neuromod.switching.data import Prepared, group, prepare_for, typed
-from neuromod.switching.inference import Recording
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import OBSERVATIONS
+from neuromod.switching.recording import Recording
 
 
 def smooth(
@@ -160,21 +161,25 @@ def score(
 def _apply(
     fit: Result, spikes: Any, function: Any, inputs: Any, transition_inputs: Any
 ) -> tuple[Prepared, np.ndarray]:
-    """Run a function of model and recording on checked data."""
+    """Run a function of model, recording and bins on checked data."""
     prepared = prepare_for(
         fit, spikes, inputs=inputs, transition_inputs=transition_inputs
     )
+    return prepared, run_on(fit, prepared, function)
+
+
+def run_on(fit: Result, prepared: Prepared, function: Any) -> np.ndarray:
+    """Run a function of model, recording and bins."""
     precision = fit.config["precision"]
     with precision_context(precision):
         recording = typed(prepared.recording, precision)
-        return prepared, np.asarray(function(fit.model, recording))
+        bins = bins_of(fit.model, recording, prepared.stored)
+        return np.asarray(function(fit.model, recording, bins))
 
 
 def expected_values(fit: Result, prepared: Prepared) -> np.ndarray:
     """Return what `predict` does, padded: (session, time, neuron)."""
-    precision = fit.config["precision"]
-    with precision_context(precision):
-        return np.asarray(_predict(fit.model, typed(prepared.recording, precision)))
+    return run_on(fit, prepared, _predict)
 
 
 def _restore_states(prepared: Prepared, found: np.ndarray, name: str) -> Any:
@@ -183,27 +188,26 @@ def _restore_states(prepared: Prepared, found: np.ndarray, name: str) -> Any:
     return prepared.data.restore(found, ("state",), states, name, attrs)
 
 
-def _smooth(model: SwitchingGLM, recording: Recording):
-    return inference.run(kernels.hmm_smoother, model, recording).smoothed
+def _smooth(model: SwitchingGLM, recording: Recording, bins: Bins):
+    return inference.run(kernels.hmm_smoother, model, recording, bins).smoothed
 
 
-def _filter(model: SwitchingGLM, recording: Recording):
-    return inference.run(kernels.hmm_filter, model, recording).filtered
+def _filter(model: SwitchingGLM, recording: Recording, bins: Bins):
+    return inference.run(kernels.hmm_filter, model, recording, bins).filtered
 
 
-def _decode(model: SwitchingGLM, recording: Recording):
-    return inference.run(kernels.hmm_viterbi, model, recording).path
+def _decode(model: SwitchingGLM, recording: Recording, bins: Bins):
+    return inference.run(kernels.hmm_viterbi, model, recording, bins).path
 
 
-def _session_scores(model: SwitchingGLM, recording: Recording):
-    return inference.run(kernels.hmm_filter, model, recording).log_likelihood
+def _session_scores(model: SwitchingGLM, recording: Recording, bins: Bins):
+    return inference.run(kernels.hmm_filter, model, recording, bins).log_likelihood
 
 
-def _predict(model: SwitchingGLM, recording: Recording):
+def _predict(model: SwitchingGLM, recording: Recording, bins: Bins):
     """Average the states' expected values over what was known one bin before."""
-    weights = _look_ahead(model, recording, _filter(model, recording))
-    rows = inference.rows_of(model, recording)
-    found = glm.expect(model, rows, jnp.reshape(weights, (-1, model.n_states)))
+    weights = _look_ahead(model, recording, _filter(model, recording, bins))
+    found = bins.expect(model, jnp.reshape(weights, (-1, model.n_states)))
     return jnp.reshape(found, (*weights.shape[:2], -1))
 
 

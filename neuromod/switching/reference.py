@@ -41,9 +41,9 @@ from jax.scipy.special import gammaln, logsumexp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from neuromod.switching import glm, inference
-from neuromod.switching.inference import Recording
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.priors import Normal
+from neuromod.switching.recording import Recording, rows_of
 
 N_EPOCHS = 10
 N_STEPS = 50
@@ -273,14 +273,14 @@ def follow(
     )
     moments = OPTIMISER.init(parameters)
     sessions = [_session(recording, i) for i in range(len(recording.lengths))]
-    rows = [inference.rows_of(model, session) for session in sessions]
+    rows = [rows_of(model, session) for session in sessions]
     log_likelihoods, objectives = [], []
     for _ in range(N_EPOCHS):
         log_likelihood = reported = 0.0
         for session, seen in zip(sessions, rows, strict=True):
             key, own = jax.random.split(key)
             model = with_parameters(model, parameters, _plain_weight(parameters, prior))
-            evidence = inference.session_log_likelihoods(model, session)
+            evidence = inference.session_log_likelihoods(model, session, Held(seen))
             posterior = inference.expectation(model, evidence, session)
             weights = inference.observed_rows(posterior.smoothed, session)
             parameters, moments = climb(

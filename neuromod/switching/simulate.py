@@ -11,9 +11,9 @@ from neuromod.core.errors import DivergedError, ShapeError, invalid
 from neuromod.core.precision import precision_context
 from neuromod.core.sequences import gather
 from neuromod.switching import glm
-from neuromod.switching.inference import Recording
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import LINKS, OBSERVATIONS
+from neuromod.switching.recording import Recording
 from neuromod.switching.results import parameters
 
 MOST_SPIKES = 1e6

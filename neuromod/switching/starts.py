@@ -7,22 +7,53 @@ windows, fast ones in short windows.
 """
 
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.cluster.vq import kmeans2
+from scipy.cluster.vq import kmeans2, vq
 from scipy.ndimage import uniform_filter1d
 
-from neuromod.switching.inference import Recording
+from neuromod.core.slabs import Slab, Slabs, read
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import Values
+from neuromod.switching.recording import Recording
 
 WINDOWS = (25, 100, 10, 50, 400)
 STAY = 0.95
+# Clusters are found in this many bins at most, which tell enough of them.
+MOST_POINTS = 100_000
+
+
+def guesses(
+    values: Values | Slabs,
+    lengths: Int[np.ndarray, " session"],
+    n_states: int,
+    seed: int,
+    n_restarts: int,
+) -> Iterator[Float[np.ndarray, "session time state"]]:
+    """Guess the states' probabilities, once for every restart.
+
+    Parameters
+    ----------
+    values : (session, time, neuron)
+        Spikes per bin; what lies past a session's end is ignored.
+    lengths
+        Number of bins of each session.
+    n_states
+        Number of states.
+    seed, n_restarts
+        Seed and number of the guesses.
+    """
+    for restart in range(n_restarts):
+        generator = np.random.default_rng([seed, restart])
+        window = WINDOWS[restart % len(WINDOWS)]
+        clusters = labels(values, lengths, n_states, window, generator)
+        yield responsibilities(clusters, n_states, generator)
 
 
 def labels(
-    counts: Float[np.ndarray, "session time neuron"],
+    values: Values | Slabs,
     lengths: Int[np.ndarray, " session"],
     n_states: int,
     window: int,
@@ -32,12 +63,8 @@ def labels(
 
     Parameters
     ----------
-    counts
-        Spikes per bin; what lies past a session's end is ignored.
-    lengths
-        Number of bins of each session.
-    n_states
-        Number of clusters.
+    values, lengths, n_states
+        As in `guesses`.
     window
         Number of bins over which counts are averaged.
     generator
@@ -48,19 +75,28 @@ def labels(
     (session, time)
         A cluster per bin.
     """
-    valid = np.arange(counts.shape[1])[None] < lengths[:, None]
-    smoothed = np.zeros(counts.shape)
-    for session, length in enumerate(lengths):
-        part = np.sqrt(counts[session, :length])
-        smoothed[session, :length] = uniform_filter1d(part, window, axis=0)
-    points = smoothed[valid]
-    clusters = np.zeros(counts.shape[:2], dtype=int)
-    centres = _spread_centres(points, n_states, generator)
+    stride = -(-int(lengths.sum()) // MOST_POINTS)
+    points = np.concatenate(
+        [s[::stride] for _, s in _smoothed(values, lengths, window)]
+    )
     with warnings.catch_warnings():
         # Mostly silent recordings leave clusters empty; `responsibilities` copes.
         warnings.filterwarnings("ignore", message="One of the clusters is empty")
-        clusters[valid] = kmeans2(points, centres, minit="matrix")[1]
+        centres = kmeans2(
+            points, _spread_centres(points, n_states, generator), minit="matrix"
+        )[0]
+    clusters = np.zeros(values.shape[:2], dtype=int)
+    for slab, smoothed in _smoothed(values, lengths, window):
+        clusters[slab.sequence, slab.bins] = vq(smoothed, centres)[0]
     return clusters
+
+
+def _smoothed(values, lengths, window) -> Iterator[tuple[Slab, np.ndarray]]:
+    """Give the smoothed square root of the counts, slab by slab."""
+    for slab in read(values, lengths):
+        values = np.asarray(slab.values, dtype=float)
+        root = np.sign(values) * np.sqrt(np.abs(values))
+        yield slab, uniform_filter1d(root, window, axis=0)
 
 
 def _spread_centres(points, n_centres, generator):
@@ -91,6 +127,7 @@ def responsibilities(
 def blank_model(
     n_states: int,
     baseline: Float[np.ndarray, " neuron"],
+    dispersion: Float[np.ndarray, " neuron"],
     recording: Recording,
     bases: tuple[Values, Values],
     observation: str,
@@ -114,21 +151,7 @@ def blank_model(
         self_weight=np.zeros((*shape, len(self_basis))),
         self_basis=self_basis,
         transition_weight=np.zeros((n_states, n_states, n_tilts)),
-        dispersion=_dispersion(recording, shape, observation),
+        dispersion=np.tile(dispersion, (n_states, 1)),
         observation=observation,
         link=link,
     )
-
-
-def _dispersion(
-    recording: Recording, shape: tuple[int, int], observation: str
-) -> np.ndarray:
-    """Return the variance of Gaussian values, or how far counts exceed Poisson."""
-    values = np.asarray(recording.values)[np.asarray(recording.observed)]
-    variance, mean = values.var(0), values.mean(0)
-    if observation == "gaussian":
-        return np.broadcast_to(np.maximum(variance, 1e-8), shape)
-    if observation == "negative_binomial":
-        excess = (variance - mean) / np.maximum(mean, 1e-8) ** 2
-        return np.broadcast_to(np.clip(excess, 0.05, 10.0), shape)
-    return np.ones(shape)

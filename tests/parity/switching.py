@@ -21,6 +21,7 @@ from neuromod.switching import chain, glm, inference, preferences, reference
 from neuromod.switching.features import history
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.priors import Normal
+from neuromod.switching.recording import rows_of
 from tests.parity._format import Fixture, Report, run
 
 TIGHT = 1e-10
@@ -180,7 +181,7 @@ def _recording(counts: np.ndarray) -> inference.Recording:
 
 def _compare_rates(case, model, counts, stored) -> None:
     recording = _recording(counts[None, : stored.shape[1]])
-    rows = inference.rows_of(model, recording)
+    rows = rows_of(model, recording)
     for state in range(model.n_states):
         chosen = np.eye(model.n_states)[np.full(stored.shape[1], state)]
         found = glm.expect(model, rows, chosen)
@@ -209,7 +210,7 @@ def _compare_messages(case, stored, model, evidence, posterior) -> None:
 
 
 def _compare_m_step(case, stored, model, recording, posterior) -> None:
-    rows = inference.rows_of(model, recording)
+    rows = rows_of(model, recording)
     weights = inference.observed_rows(posterior.smoothed, recording)
     found = glm.differentiate(model, rows, weights)
     expected = found.objective.sum()

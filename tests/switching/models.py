@@ -7,7 +7,7 @@ from scipy.special import gammaln, logsumexp
 
 from neuromod.switching import SwitchingGLM, exponential_basis
 from neuromod.switching.chain import ChainPrior
-from neuromod.switching.inference import Recording
+from neuromod.switching.recording import Recording
 
 KINDS = (
     ("poisson", "softplus"),

@@ -6,8 +6,10 @@ import pytest
 
 from neuromod import kernels
 from neuromod.switching import chain, em, glm, inference
+from neuromod.switching.bins import bins_of
 from neuromod.switching.information import inform
 from neuromod.switching.priors import Ridge
+from neuromod.switching.recording import rows_of
 from tests.switching.models import (
     KINDS,
     flat_chain,
@@ -32,9 +34,8 @@ def random_weights(model, recording, seed=0):
 
 
 def problem_of(model, recording, prior=None):
-    rows = inference.rows_of(model, recording)
     prior = Ridge(jnp.asarray(0.0)) if prior is None else prior
-    return inference.Problem(recording, rows, prior, flat_chain())
+    return inference.Problem(recording, bins_of(model, recording), prior, flat_chain())
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda k: "-".join(k))
@@ -58,7 +59,7 @@ def test_a_filter_of_its_own_replaces_the_self_weight():
 def test_chunks_change_nothing(monkeypatch, entries):
     model, recording = random_model(n_own=1), recording_of(random_values(KINDS[0]))
     rows, weights = (
-        inference.rows_of(model, recording),
+        rows_of(model, recording),
         random_weights(model, recording),
     )
 
@@ -87,7 +88,7 @@ def test_derivatives_against_differences(kind):
     inputs = np.random.default_rng(1).normal(size=(1, 40, 1))
     recording = recording_of(random_values(kind), None, inputs)
     rows, weights = (
-        inference.rows_of(model, recording),
+        rows_of(model, recording),
         random_weights(model, recording),
     )
     values = glm.grouped(model, glm.coefficients(model))
@@ -110,7 +111,7 @@ def test_derivatives_by_the_dispersion(kind):
     model = random_model(kind=kind)
     recording = recording_of(random_values(kind))
     rows, weights = (
-        inference.rows_of(model, recording),
+        rows_of(model, recording),
         random_weights(model, recording),
     )
 
@@ -138,7 +139,7 @@ def test_information_of_canonical_links_is_the_negative_hessian(kind):
     model = random_model(kind=kind)
     recording = recording_of(random_values(kind))
     rows, weights = (
-        inference.rows_of(model, recording),
+        rows_of(model, recording),
         random_weights(model, recording),
     )
     values = glm.grouped(model, glm.coefficients(model))
@@ -157,7 +158,7 @@ def test_a_sample_of_the_rows_estimates_the_information():
     model = random_model(n_own=2)
     recording = recording_of(random_values(KINDS[0], n_steps=6000))
     rows, weights = (
-        inference.rows_of(model, recording),
+        rows_of(model, recording),
         random_weights(model, recording),
     )
     exact = np.asarray(inform(model, rows, weights, exactly=True))
@@ -189,7 +190,7 @@ def test_fisher_identity(kind):
     evidence = inference.session_log_likelihoods(model, recording)
     posterior = inference.expectation(model, evidence, recording)
     weights = inference.observed_rows(posterior.smoothed, recording)
-    rows = inference.rows_of(model, recording)
+    rows = rows_of(model, recording)
     found = glm.differentiate(model, rows, weights).gradient
     expected = jax.jit(jax.grad(log_marginal))(at)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
@@ -265,7 +266,7 @@ def test_one_state_climbs_to_the_glm_optimum():
     problem = problem_of(model, recording, prior)
     model, _ = climb(model, problem, 12)
     values = glm.grouped(model, glm.coefficients(model))
-    gradient = glm.differentiate(model, problem.rows, jnp.ones((200, 1))).gradient
+    gradient = glm.differentiate(model, problem.bins.rows, jnp.ones((200, 1))).gradient
     centred = values.at[..., 0].add(0.3)
     assert np.abs(gradient - 0.3 * centred).max() < 1e-6
 
@@ -291,10 +292,10 @@ def test_absent_neurons_give_no_evidence_and_learn_from_other_sessions():
         inference.session_log_likelihoods(model, r) for r in (with_gap, whole)
     )
     np.testing.assert_allclose(without[0], full[0])
-    rows, weights = inference.rows_of(model, with_gap), random_weights(model, with_gap)
+    rows, weights = rows_of(model, with_gap), random_weights(model, with_gap)
     gradient = glm.differentiate(model, rows, weights).gradient[:, 1]
     first = recording_of(values[:1])
-    alone = glm.differentiate(model, inference.rows_of(model, first), weights[:40])
+    alone = glm.differentiate(model, rows_of(model, first), weights[:40])
     np.testing.assert_allclose(gradient, alone.gradient[:, 1], rtol=1e-10)
 
 

@@ -40,6 +40,7 @@ def test_the_blank_model_is_sticky_and_alike():
     model = starts.blank_model(
         3,
         np.array([0.1, -1.0]),
+        np.ones(2),
         recording_of(np.zeros((1, 5, 2))),
         (np.ones((1, 2)), np.zeros((0, 0))),
         "poisson",
