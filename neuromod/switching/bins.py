@@ -17,7 +17,12 @@ from jaxtyping import Array, Float, Int
 
 from neuromod.core.slabs import Slab, Slabs
 from neuromod.switching import glm
-from neuromod.switching.information import choose, inform, inform_chosen
+from neuromod.switching.information import (
+    ROWS_OF_A_STEP,
+    choose,
+    inform,
+    inform_chosen,
+)
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import Values
 from neuromod.switching.recording import Recording, rows_of
@@ -37,10 +42,10 @@ class Held(NamedTuple):
         return glm.differentiate(model, self.rows, weights)
 
     def inform(
-        self, model: SwitchingGLM, weights: Array, exactly: bool = False
+        self, model: SwitchingGLM, weights: Array, n_draws: int = ROWS_OF_A_STEP
     ) -> Float[Array, "state group coefficient other"]:
         """Return the Fisher information (`neuromod.switching.information`)."""
-        return inform(model, self.rows, weights, exactly=exactly)
+        return inform(model, self.rows, weights, n_draws)
 
     def expect(
         self, model: SwitchingGLM, weights: Array
@@ -111,20 +116,13 @@ class Streamed(NamedTuple):
         return total
 
     def inform(
-        self, model: SwitchingGLM, weights: Array, exactly: bool = False
+        self, model: SwitchingGLM, weights: Array, n_draws: int = ROWS_OF_A_STEP
     ) -> Float[Array, "state group coefficient other"]:
-        """Add up the information of the slabs, or look at some rows of them."""
-        if not exactly:
-            chosen, counted = choose(weights)
-            rows = self._gather(model, np.asarray(chosen).ravel())
-            place = jnp.reshape(jnp.arange(chosen.size), chosen.shape)
-            return inform_chosen(model, rows, place, counted)
-        held = np.asarray(weights)
-        found = (
-            inform(model, part.rows, part.take(held), exactly=True)
-            for part in self.parts(model)
-        )
-        return sum(found, start=jnp.zeros((), held.dtype))
+        """Gather some rows and look at them."""
+        chosen, counted = choose(weights, min(n_draws, len(weights)))
+        rows = self._gather(model, np.asarray(chosen).ravel())
+        place = jnp.reshape(jnp.arange(chosen.size), chosen.shape)
+        return inform_chosen(model, rows, place, counted)
 
     def expect(
         self, model: SwitchingGLM, weights: Array

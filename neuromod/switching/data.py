@@ -85,7 +85,7 @@ def prepare(
     drive, driving = _inputs(inputs, "inputs", data)
     tilt, tilting = _inputs(transition_inputs, "transition_inputs", data)
     if data.recorded is not None:
-        values = _at_their_mean(values, data)
+        values = _at_their_mean(np.asarray(values), data)
     recording = Recording(
         values, data.observed, data.lengths, drive, tilt, data.recorded
     )
@@ -155,7 +155,7 @@ def _inputs(inputs: Any, argument: str, data: Sequences):
             "Fill them, or mark the same bins as missing (NaN) in the data and put "
             "any number here.",
         )
-    return found.values.astype(float), np.asarray(found.coords["input"])
+    return np.asarray(found.values, float), np.asarray(found.coords["input"])
 
 
 def require_fit(fit: object, argument: str = "fit") -> Result:

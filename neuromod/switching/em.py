@@ -15,7 +15,7 @@ from neuromod.core.errors import DivergedError
 from neuromod.core.progress import progress_bar
 from neuromod.switching import glm, inference
 from neuromod.switching.inference import Problem, Proposal
-from neuromod.switching.information import SAMPLE_ROWS
+from neuromod.switching.information import ROWS_OF_ERRORS
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.priors import Ridge
 
@@ -268,9 +268,7 @@ def finish(climber: Climber, problem: Problem) -> Finish:
     end = Climber(model, problem.prior.reorder(climber.prior_state, order))
     found = inference.run(kernels.hmm_smoother, model, recording, bins)
     weights = inference.observed_rows(found.smoothed, recording)
-    # A small recording was never sampled: the program is there.
-    exactly = len(weights) > SAMPLE_ROWS
-    information = bins.inform(model, weights, exactly=exactly)
+    information = bins.inform(model, weights, ROWS_OF_ERRORS)
     return Finish(end, np.asarray(found.smoothed), np.asarray(information), order)
 
 

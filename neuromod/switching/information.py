@@ -23,16 +23,17 @@ from neuromod.switching.glm import (
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import LINKS, OBSERVATIONS
 
-# A sample holds this many rows of each state.
-SAMPLE_ROWS = 1024
+# Rows of each state that tell a step how the objective curves.
+ROWS_OF_A_STEP = 1024
+# Rows of each state that standard errors come from: right to a percent.
+ROWS_OF_ERRORS = 16384
 
 
-@functools.partial(jax.jit, static_argnames="exactly")
 def inform(
     model: SwitchingGLM,
     rows: Rows,
     weights: Float[Array, "row state"],
-    exactly: bool = False,
+    n_draws: int = ROWS_OF_A_STEP,
 ) -> Float[Array, "state group coefficient other"]:
     """Sum the Fisher information of every GLM over all rows, or estimate it.
 
@@ -40,14 +41,15 @@ def inform(
     ----------
     model, rows, weights
         As in `differentiate`.
-    exactly
-        Whether to visit every row, however many there are.
+    n_draws
+        Of how many rows of each state to look at; all are, if they are fewer.
     """
-    if exactly:
-        chosen, counted = _all(weights)
-    else:
-        chosen, counted = choose(weights)
-    return inform_chosen(model, rows, chosen, counted)
+    return _inform(model, rows, weights, min(n_draws, weights.shape[0]))
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _inform(model, rows, weights, n_draws):
+    return inform_chosen(model, rows, *choose(weights, n_draws))
 
 
 @jax.jit
@@ -90,24 +92,21 @@ def inform_chosen(
     return jnp.where((free[:, :, None] & free[:, None, :])[None], information, 0)
 
 
-def _all(weights: Array) -> tuple[Array, Array]:
-    rows = jnp.arange(weights.shape[0])
-    return jnp.broadcast_to(rows[:, None], weights.shape), weights
-
-
-@jax.jit
+@functools.partial(jax.jit, static_argnums=1)
 def choose(
-    weights: Float[Array, "row state"],
+    weights: Float[Array, "row state"], n_draws: int
 ) -> tuple[Int[Array, "draw state"], Float[Array, "draw state"]]:
     """Choose rows that follow the weights, and tell what each counts for.
 
     They stand at equal steps of the cumulative weight of each state: no random
-    numbers are needed. Few rows are all chosen.
+    numbers are needed. No fewer rows than there are means all of them.
     """
-    if weights.shape[0] <= SAMPLE_ROWS:
-        return _all(weights)
+    n_rows = weights.shape[0]
+    if n_draws >= n_rows:
+        every = jnp.broadcast_to(jnp.arange(n_rows)[:, None], weights.shape)
+        return every, weights
     total = weights.sum(0)
-    step = (jnp.arange(SAMPLE_ROWS, dtype=weights.dtype) + 0.5) / SAMPLE_ROWS
+    step = (jnp.arange(n_draws, dtype=weights.dtype) + 0.5) / n_draws
 
     def of_state(column, total):
         reached = jnp.cumsum(column)
@@ -115,7 +114,7 @@ def choose(
         return jnp.minimum(found, len(column) - 1)
 
     chosen = jax.vmap(of_state, in_axes=(1, 0), out_axes=1)(weights, total)
-    return chosen, jnp.broadcast_to(total / SAMPLE_ROWS, chosen.shape)
+    return chosen, jnp.broadcast_to(total / n_draws, chosen.shape)
 
 
 def _inform_state(model, rows, chosen, weights, state):

@@ -82,7 +82,7 @@ def _one_session(fit: Result, spikes: Any, session: str | None):
     length = data.lengths[index]
     observed = data.observed[index, :length, None]
     counts = xr.DataArray(
-        np.where(observed, data.values[index, :length], np.nan),
+        np.where(observed, np.asarray(data.values)[index, :length], np.nan),
         dims=("time", "neuron"),
         coords={"time": data.times[index], "neuron": data.coords["neuron"]},
         attrs={"bin_size": fit.config["bin_size"]},

@@ -1,6 +1,6 @@
 """Sessions side by side, padded to one length, and what the GLMs regress on in them."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +32,7 @@ class Recording(NamedTuple):
         False where a session lacks a neuron; None if all are in all.
     """
 
-    values: Float[Values, "session time neuron"] | None
+    values: Any
     observed: Bool[Values, "session time"]
     lengths: Int[Values, " session"]
     inputs: Float[Values, "session time input"]

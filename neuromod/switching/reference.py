@@ -280,7 +280,7 @@ def follow(
         for session, seen in zip(sessions, rows, strict=True):
             key, own = jax.random.split(key)
             model = with_parameters(model, parameters, _plain_weight(parameters, prior))
-            evidence = inference.session_log_likelihoods(model, session, Held(seen))
+            evidence = inference.session_log_likelihoods(model, session)
             posterior = inference.expectation(model, evidence, session)
             weights = inference.observed_rows(posterior.smoothed, session)
             parameters, moments = climb(

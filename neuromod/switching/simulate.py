@@ -116,7 +116,7 @@ def _driving(array: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
     if array is None:
         found = np.zeros((*shape[:2], 0))
     else:
-        found = gather(array, name, ("time", "input"), name).values.astype(float)
+        found = np.asarray(gather(array, name, ("time", "input"), name).values, float)
     if found.shape != shape:
         raise invalid(
             name,
