@@ -313,10 +313,11 @@ def _shared_coords(parts, names, dims) -> dict[str, Any]:
                 f"Select the same {dim}s in every session.",
                 ShapeError,
             )
-        first = parts[0].coords.get(dim)
-        if first is None:
+        # `coords.get` would make labels up.
+        if dim not in parts[0].coords:
             coords[dim] = np.arange(sizes[0])
             continue
+        first = parts[0][dim]
         dimensions.require_unique(first.values, f"{names[0]}.{dim}")
         coords[dim] = first.values
         for part, name in zip(parts, names, strict=True):

@@ -30,6 +30,7 @@ from neuromod.switching.plot import plot_transitions as plot_transitions
 from neuromod.switching.predict import decode as decode
 from neuromod.switching.predict import filter as filter
 from neuromod.switching.predict import predict as predict
+from neuromod.switching.predict import sample_states as sample_states
 from neuromod.switching.predict import score as score
 from neuromod.switching.predict import smooth as smooth
 from neuromod.switching.priors import Gaussian as Gaussian
@@ -69,6 +70,7 @@ __all__ = [
     "posterior_predictive",
     "predict",
     "raised_cosine_basis",
+    "sample_states",
     "score",
     "simulate",
     "smooth",

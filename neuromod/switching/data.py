@@ -9,9 +9,11 @@ import xarray as xr
 
 from neuromod.core import dimensions, slabs
 from neuromod.core.errors import NotFittedError, ShapeError, invalid
+from neuromod.core.precision import precision_context
 from neuromod.core.result import Result
 from neuromod.core.sequences import Sequences, gather
 from neuromod.core.slabs import Slabs
+from neuromod.switching.features import history
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.recording import Recording
 
@@ -158,6 +160,48 @@ def _inputs(inputs: Any, argument: str, data: Sequences):
     return np.asarray(found.values, float), np.asarray(found.coords["input"])
 
 
+def with_recurrence(prepared: Prepared, basis: np.ndarray) -> Prepared:
+    """Let the history of every neuron follow the other inputs of the jumps.
+
+    Parameters
+    ----------
+    prepared
+        Data in memory.
+    basis : (basis, lag)
+        Basis functions through which the history is seen.
+    """
+    if prepared.stored is not None:
+        raise invalid(
+            "recurrent",
+            "True with spikes on disk",
+            "spikes in memory",
+            "Read them with spikes.load(), or leave out recurrent=True.",
+        )
+    recording = prepared.recording
+    tilts = recurrent_inputs(recording, basis)
+    names = [f"{n}/{b}" for n in prepared.neurons for b in range(len(basis))]
+    labels = np.array([*prepared.transition_inputs.astype(str), *names])
+    recording = recording._replace(transition_inputs=tilts)
+    return prepared._replace(recording=recording, transition_inputs=labels)
+
+
+def recurrent_inputs(recording: Recording, basis: np.ndarray) -> np.ndarray:
+    """Return the inputs of the jumps with the history of the values after them.
+
+    Parameters
+    ----------
+    recording
+        Values, and the other inputs of the jumps.
+    basis : (basis, lag)
+        Basis functions through which the history is seen.
+    """
+    values = np.asarray(recording.values, dtype=float)
+    with precision_context("float64"):
+        seen = [np.asarray(history(part, np.asarray(basis, float))) for part in values]
+    flat = np.stack(seen).reshape(*values.shape[:2], -1)
+    return np.concatenate([np.asarray(recording.transition_inputs), flat], axis=-1)
+
+
 def require_fit(fit: object, argument: str = "fit") -> Result:
     """Return the Result of a fit of this family, or raise."""
     if isinstance(fit, Result) and isinstance(fit.model, SwitchingGLM):
@@ -202,6 +246,8 @@ def prepare_for(
     if fit.config["neurons_differ"] and set(prepared.neurons) <= set(labels):
         mean = known["baseline_rate"].values * fit.config["bin_size"]
         prepared = _with_all_neurons(prepared, labels, mean)
+    if fit.model.recurrent:
+        prepared = with_recurrence(prepared, fit.model.basis)
     _require_labels(prepared.neurons, labels, "spikes", "neuron")
     for name, size in (("inputs", "input"), ("transition_inputs", "transition_input")):
         expected = known[size].values if size in known.coords else np.zeros(0)

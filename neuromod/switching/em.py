@@ -62,7 +62,7 @@ class Race(NamedTuple):
 
 
 class Finish(NamedTuple):
-    """The model with its states numbered by the time spent in them.
+    """The model with its states numbered by the time spent in them, lapses last.
 
     Parameters
     ----------
@@ -263,7 +263,9 @@ def finish(climber: Climber, problem: Problem) -> Finish:
     recording, bins = problem.recording, problem.bins
     posterior = inference.run(kernels.hmm_smoother, climber.model, recording, bins)
     time_spent = np.asarray(posterior.smoothed).sum((0, 1))
-    order = np.argsort(-time_spent, kind="stable")
+    n_listening = climber.model.n_states - climber.model.n_lapse_states
+    lapses = np.arange(climber.model.n_states) >= n_listening
+    order = np.lexsort((-time_spent, lapses))
     model = reorder(jax.tree.map(np.asarray, climber.model), order)
     end = Climber(model, problem.prior.reorder(climber.prior_state, order))
     found = inference.run(kernels.hmm_smoother, model, recording, bins)
@@ -285,6 +287,8 @@ def reorder(model: SwitchingGLM, order: Any) -> SwitchingGLM:
         self_basis=model.self_basis,
         transition_weight=model.transition_weight[np.ix_(order, order)],
         dispersion=model.dispersion[order],
+        n_lapse_states=model.n_lapse_states,
+        recurrent=model.recurrent,
         observation=model.observation,
         link=model.link,
     )

@@ -21,7 +21,7 @@ from neuromod.switching.baseline import (
     start_dispersion,
 )
 from neuromod.switching.bins import bins_of
-from neuromod.switching.data import prepare, prepare_for, typed
+from neuromod.switching.data import prepare, prepare_for, typed, with_recurrence
 from neuromod.switching.inference import Problem
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import LINKS, resolve_link
@@ -30,6 +30,7 @@ from neuromod.switching.priors import Prior, Ridge
 from neuromod.switching.recording import Recording
 from neuromod.switching.results import describe, history, scores
 from neuromod.switching.settings import (
+    require_lapses,
     resolve_chain_prior,
     resolve_prior,
     settings_of,
@@ -48,6 +49,8 @@ def fit(
     self_basis: object = None,
     observation: str = "poisson",
     link: str | None = None,
+    n_lapse_states: int = 0,
+    recurrent: bool = False,
     concentration: float = 1.0,
     stickiness: float = 0.0,
     n_restarts: int = 4,
@@ -102,6 +105,12 @@ def fit(
     link
         "softplus" (default of counts), "sigmoid" (default of Bernoulli; at most one
         expected spike per bin), "exp", "identity" (default of Gaussian) or "softmax".
+    n_lapse_states
+        How many of the states ignore inputs, history and couplings: in them an animal
+        guesses. They are the last of the states.
+    recurrent
+        Whether the history of all neurons, seen through ``basis``, tilts the odds of
+        the jumps too.
     concentration, stickiness
         Dirichlet prior of every row of the transition matrix, and its extra
         pseudo-jumps from a state to itself; 1 and 0 are flat.
@@ -183,10 +192,13 @@ def fit(
         inputs=inputs,
         transition_inputs=transition_inputs,
     )
-    recording = prepared.recording
     filters = bases.resolve(basis)
+    if recurrent:
+        prepared = with_recurrence(prepared, filters)
+    recording = prepared.recording
     own_filters = bases.resolve(self_basis, "self_basis")
     prior = resolve_prior(prior, observation, filters)
+    require_lapses(n_lapse_states, n_states, prior)
     _require_history(recording, max(filters.shape[1], own_filters.shape[1]))
     seen = moments(prepared, observation)
     rate = mean_values(seen, prepared.neurons, observation)
@@ -199,8 +211,10 @@ def fit(
             start_dispersion(seen, observation),
             recording,
             (filters, own_filters),
-            observation,
-            link,
+            n_lapse_states=n_lapse_states,
+            recurrent=recurrent,
+            observation=observation,
+            link=link,
         )
     if init is not None:
         prepare_for(
@@ -261,6 +275,8 @@ def fit(
         "self_basis": np.asarray(own_filters).tolist(),
         "observation": observation,
         "link": link,
+        "n_lapse_states": n_lapse_states,
+        "recurrent": recurrent,
         "concentration": float(chain_prior.concentration),
         "stickiness": float(chain_prior.stickiness),
         "n_restarts": len(race.runs),
@@ -283,6 +299,7 @@ def _require_like_the_paper(
 ) -> None:
     layout = blank.layout
     plain = layout.n_inputs == layout.n_own == blank.transition_weight.shape[-1] == 0
+    plain = plain and blank.n_lapse_states == 0
     counts = blank.observation in ("poisson", "bernoulli")
     edges = not isinstance(prior, OneHot) or prior.types == "edge"
     if not (plain and counts and edges and layout.n_basis == 1 and init is None):
@@ -336,8 +353,8 @@ def _require_same_model(model: SwitchingGLM, blank: SwitchingGLM) -> None:
             f"{model.n_states} states, observation={model.observation!r}, "
             f"link={model.link!r}, {len(model.basis)} x {model.basis.shape[1]} basis, "
             f"{len(model.self_basis)} x {model.self_basis.shape[1]} self_basis, "
-            f"{model.layout.n_inputs} inputs and {model.transition_weight.shape[-1]} "
-            "transition inputs"
+            f"{model.n_lapse_states} lapse states, {model.layout.n_inputs} inputs and "
+            f"{model.transition_weight.shape[-1]} transition inputs"
         )
 
     # A fit in single precision holds a rounded basis.

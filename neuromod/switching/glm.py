@@ -131,13 +131,18 @@ def ungrouped(
     return jnp.reshape(values, (*model.bias.shape, model.layout.n_coefficients))
 
 
-def is_free(model: SwitchingGLM) -> Bool[np.ndarray, "group coefficient"]:
-    """Tell which coefficients there are: a filter of its own replaces a self-weight."""
+def is_free(model: SwitchingGLM) -> Bool[np.ndarray, "state group coefficient"]:
+    """Tell which coefficients there are.
+
+    A filter of its own replaces a self-weight, and a lapse state has a bias alone.
+    """
     layout, n_neurons = model.layout, model.n_neurons
     dense = np.ones((n_neurons, layout.n_dense), bool)
     edges = np.repeat(is_coupled(model), layout.n_basis, axis=1)
     free = np.concatenate([dense, edges[:, : layout.n_edges]], axis=1)
-    return free.reshape(1, -1) if is_joint(model) else free
+    free = np.repeat(free[None], model.n_states, axis=0)
+    free[model.n_states - model.n_lapse_states :, :, 1:] = False
+    return free.reshape(model.n_states, 1, -1) if is_joint(model) else free
 
 
 def is_coupled(model: SwitchingGLM) -> Bool[np.ndarray, "neuron source_neuron"]:
@@ -239,7 +244,7 @@ def differentiate(
         of_chunk, (rows, weights), width
     )
     gradient = jnp.concatenate([common, own], axis=-1)[..., feature_order(model)]
-    free = jnp.asarray(is_free(model))[None]
+    free = jnp.asarray(is_free(model))
     return Statistics(
         objective, jnp.where(free, grouped(model, gradient), 0), first, second
     )

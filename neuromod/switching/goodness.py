@@ -20,7 +20,14 @@ from neuromod.core.precision import precision_context
 from neuromod.core.result import Result
 from neuromod.switching import inference
 from neuromod.switching.bins import bins_of
-from neuromod.switching.data import Prepared, group, prepare_for, typed
+from neuromod.switching.data import (
+    Prepared,
+    group,
+    prepare_for,
+    recurrent_inputs,
+    typed,
+)
+from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import OBSERVATIONS
 from neuromod.switching.predict import expected_values
 from neuromod.switching.recording import Recording
@@ -170,7 +177,10 @@ def co_smoothing(
     with precision_context(precision):
         for held_out in range(n_groups):
             held = members == held_out
-            recording = typed(_without(prepared.recording, held, mean), precision)
+            recording = _without(prepared.recording, held, mean)
+            if fit.model.recurrent:
+                recording = _again(fit.model, recording)
+            recording = typed(recording, precision)
             bins = bins_of(fit.model, recording)
             found = inference.run(kernels.hmm_smoother, fit.model, recording, bins)
             weights = inference.observed_rows(found.smoothed, recording)
@@ -187,6 +197,14 @@ def _without(recording: Recording, held: np.ndarray, mean: np.ndarray) -> Record
     if recording.recorded is not None:
         recorded = recorded & np.asarray(recording.recorded)
     return recording._replace(values=values, recorded=recorded)
+
+
+def _again(model: SwitchingGLM, recording: Recording) -> Recording:
+    """Return the recording with jumps that know no more than its values."""
+    own = np.asarray(recording.transition_inputs)[..., : model.n_transition_inputs]
+    recording = recording._replace(transition_inputs=own)
+    tilts = recurrent_inputs(recording, np.asarray(model.basis))
+    return recording._replace(transition_inputs=tilts)
 
 
 def _bits(

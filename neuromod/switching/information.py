@@ -89,7 +89,7 @@ def inform_chosen(
         order = feature_order(model)
         information = information[..., order, :][..., order]
     free = jnp.asarray(is_free(model))
-    return jnp.where((free[:, :, None] & free[:, None, :])[None], information, 0)
+    return jnp.where(free[..., :, None] & free[..., None, :], information, 0)
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -68,7 +68,7 @@ class Lasso(Prior):
         n_neurons = model.n_neurons
         shape = (model.n_states, n_neurons, layout.n_dense)
         dense = jnp.zeros(shape, model.bias.dtype)
-        free = glm.is_free(model)[:, layout.n_dense :]
+        free = glm.is_free(model)[0, :, layout.n_dense :]
         free = free.reshape(n_neurons, layout.n_sources, layout.n_basis).all(-1)
         dense = dense.at[..., 0].set(jnp.asarray(baseline)[None])
         return LassoState(dense, jnp.asarray(free.T))

@@ -33,9 +33,11 @@ $$
 | $q$, $r$ | inputs of a jump, and their weights | (state, state_to, input) |
 
 With a basis for a neuron's own history, its weight on itself is replaced by a filter
-of its own. With one state this is the plain GLM; without couplings it is the hidden
-Markov model with the same observations; with choices and inputs it is the GLM-HMM of
-behaviour.
+of its own. In a **lapse state** there is nothing but the bias: whatever happens, the
+animal guesses. A **recurrent** chain listens to the neurons: their history $h_{t+1}$
+follows the other inputs of a jump in $q_{t+1}$. With one state this is the plain GLM;
+without couplings it is the hidden Markov model with the same observations; with
+choices and inputs it is the GLM-HMM of behaviour.
 
 Li, Kim, Rodgers, Choi & Wu (2024), One-hot generalized linear model for switching
 brain state discovery, ICLR. Ashwood et al. (2022), Mice alternate between discrete
@@ -82,6 +84,10 @@ class SwitchingGLM(eqx.Module):
         Effect of inputs on the log-odds of a jump; none if omitted.
     dispersion : (state, neuron)
         Of negative-binomial counts, or the variance of Gaussian values.
+    n_lapse_states
+        How many of the states, the last ones, have a bias and no weights.
+    recurrent
+        Whether the last transition inputs are the history of every source neuron.
     observation
         A name in `neuromod.switching.observations`: "poisson" (spike counts),
         "bernoulli" (spike or no spike; a choice of two), "negative_binomial",
@@ -124,6 +130,8 @@ class SwitchingGLM(eqx.Module):
     self_basis: Float[Values, "self_basis self_lag"]
     transition_weight: Float[Values, "state state_to transition_input"]
     dispersion: Float[Values, "state neuron"]
+    n_lapse_states: int = eqx.field(static=True)
+    recurrent: bool = eqx.field(static=True)
     observation: str = eqx.field(static=True)
     link: str = eqx.field(static=True)
 
@@ -140,9 +148,12 @@ class SwitchingGLM(eqx.Module):
         self_basis: Values | None = None,
         transition_weight: Values | None = None,
         dispersion: Values | None = None,
+        n_lapse_states: int = 0,
+        recurrent: bool = False,
         observation: str = "poisson",
         link: str | None = None,
     ) -> None:
+        self.n_lapse_states, self.recurrent = n_lapse_states, recurrent
         self.observation = observation
         self.link = resolve_link(link, observation)
         self.initial, self.transition_matrix = initial, transition_matrix
@@ -178,6 +189,15 @@ class SwitchingGLM(eqx.Module):
             got = getattr(self, name).shape
             if got != shape:
                 raise invalid(name, f"shape {got}", f"shape {shape}", kind=ShapeError)
+        n_recurrent = self.n_neurons * len(self.basis) if self.recurrent else 0
+        if self.transition_weight.shape[-1] < n_recurrent:
+            raise invalid(
+                "transition_weight",
+                f"{self.transition_weight.shape[-1]} transition inputs",
+                f"at least the {n_recurrent} of a recurrent chain",
+                kind=ShapeError,
+            )
+        _require_lapses(self)
         _require_distribution(self.initial, "initial")
         _require_distribution(self.transition_matrix, "transition_matrix")
         if OBSERVATIONS[self.observation].dispersed:
@@ -197,6 +217,12 @@ class SwitchingGLM(eqx.Module):
     def n_lags(self) -> int:
         """Number of past bins that the history reaches back to."""
         return max(self.basis.shape[-1], self.self_basis.shape[-1])
+
+    @property
+    def n_transition_inputs(self) -> int:
+        """Number of inputs of a jump that do not come from the neurons."""
+        n_inputs = self.transition_weight.shape[-1]
+        return n_inputs - self.recurrent * self.n_neurons * len(self.basis)
 
     @property
     def layout(self) -> Layout:
@@ -220,6 +246,28 @@ def _require_distribution(probabilities: Values, argument: str) -> None:
             np.array2string(values, precision=3, threshold=10).replace("\n", ""),
             "probabilities >= 0 that sum to 1 along the last dimension",
         )
+
+
+def _require_lapses(model: SwitchingGLM) -> None:
+    """Raise unless the last states are free of weights, as they are said to be."""
+    n_lapse = model.n_lapse_states
+    if not 0 <= n_lapse < model.n_states and n_lapse:
+        raise invalid(
+            "n_lapse_states",
+            n_lapse,
+            f"fewer than the {model.n_states} states, so that one listens",
+        )
+    for name in ("weight", "input_weight", "self_weight"):
+        values = getattr(model, name)
+        if n_lapse == 0 or isinstance(values, Tracer):
+            continue
+        if np.any(np.asarray(values)[-n_lapse:]):
+            raise invalid(
+                name,
+                f"weights in the last {n_lapse} states",
+                "none in lapse states",
+                "Set them to zero, or leave out n_lapse_states.",
+            )
 
 
 def _require_positive(values: Values, argument: str) -> None:

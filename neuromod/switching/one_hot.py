@@ -110,7 +110,7 @@ class OneHot(Prior):
         n_states, n_neurons = model.bias.shape
         n_sources, n_basis = layout.n_sources, layout.n_basis
         dense = jnp.zeros((n_states, n_neurons, layout.n_dense), dtype)
-        free = glm.is_free(model)[:, layout.n_dense :]
+        free = glm.is_free(model)[0, :, layout.n_dense :]
         free = free.reshape(n_neurons, n_sources, n_basis).all(-1)
         shape = (n_sources, n_basis, 2, n_states, n_neurons)
         blank = Strength(jnp.zeros(shape, dtype), jnp.ones(shape, dtype))

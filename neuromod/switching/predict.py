@@ -1,5 +1,7 @@
 """A fit applied to spikes: which state when, what comes next, and how well."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from neuromod import kernels
+from neuromod.core import dimensions
 from neuromod.core.errors import invalid
 from neuromod.core.precision import precision_context
 from neuromod.core.result import Result
@@ -20,7 +23,12 @@ from neuromod.switching.recording import Recording
 
 
 def smooth(
-    fit: Result, spikes: Any, *, inputs: Any = None, transition_inputs: Any = None
+    fit: Result,
+    spikes: Any,
+    *,
+    lag: int | None = None,
+    inputs: Any = None,
+    transition_inputs: Any = None,
 ) -> Any:
     """Return the probability of each state given the whole recording.
 
@@ -30,6 +38,9 @@ def smooth(
         Result of `neuromod.switching.fit`.
     spikes : (time, neuron)
         Spike counts of the fit's neurons, in any form that `fit` takes.
+    lag
+        How many bins after each one may be looked at, all of them if omitted; 0 gives
+        `filter`.
     inputs, transition_inputs : (time, input)
         Inputs, if the fit had them.
 
@@ -55,8 +66,102 @@ def smooth(
     >>> float(switching.smooth(result, spikes).sum("state").mean().round(6))
     1.0
     """
-    prepared, found = _apply(fit, spikes, _smooth, inputs, transition_inputs)
+    kernel = kernels.hmm_smoother
+    if lag is not None:
+        kernel = _fixed_lag(dimensions.require_integer(lag, "lag", minimum=0))
+
+    def states(model, recording, bins):
+        return inference.run(kernel, model, recording, bins).smoothed
+
+    prepared, found = _apply(fit, spikes, states, inputs, transition_inputs)
     return _restore_states(prepared, found, "state_probability")
+
+
+@functools.cache
+def _fixed_lag(lag: int) -> Callable:
+    """Return one kernel per lag, so that each is compiled once."""
+    return functools.partial(kernels.hmm_fixed_lag_smoother, lag=lag)
+
+
+def sample_states(
+    fit: Result,
+    spikes: Any,
+    *,
+    seed: int,
+    n_samples: int = 1,
+    inputs: Any = None,
+    transition_inputs: Any = None,
+) -> Any:
+    """Draw paths of states from their posterior.
+
+    The paths show what `smooth` does not: how certain it is when a state began, and
+    how often it was visited.
+
+    Parameters
+    ----------
+    fit
+        Result of `neuromod.switching.fit`.
+    spikes : (time, neuron)
+        Spike counts of the fit's neurons, in any form that `fit` takes.
+    seed
+        Seed of the random numbers.
+    n_samples
+        Number of paths.
+    inputs, transition_inputs : (time, input)
+        Inputs, if the fit had them.
+
+    Returns
+    -------
+    (time, sample)
+        Numbers of states, in the form in which the spikes came.
+
+    Raises
+    ------
+    ShapeError
+        If the neurons are not those of the fit.
+    InvalidInputError
+        If the bins have another width, or the counts are none.
+    """
+    seed = dimensions.require_integer(seed, "seed", minimum=0)
+    n_samples = dimensions.require_integer(n_samples, "n_samples")
+
+    def paths(model, recording, bins):
+        evidence = inference.session_log_likelihoods(model, recording, bins)
+        keys = jax.random.split(jax.random.key(seed), (len(evidence), n_samples))
+        return _sample(model, evidence, recording, keys)
+
+    prepared, found = _apply(fit, spikes, paths, inputs, transition_inputs)
+    coords = {"sample": np.arange(n_samples)}
+    attrs = {"long_name": "hidden state"}
+    return prepared.data.restore(found, ("sample",), coords, "state", attrs)
+
+
+@jax.jit
+def _sample(model: SwitchingGLM, evidence: jax.Array, recording: Recording, keys):
+    """Draw paths (session, time, sample)."""
+
+    def of_session(evidence, observed, length, inputs, keys):
+        transition = chain.transitions(model, inputs)
+
+        def draw(key):
+            return kernels.hmm_sample(
+                jnp.asarray(model.initial),
+                transition,
+                evidence,
+                key=key,
+                observed=observed,
+                length=length,
+            )
+
+        return jax.vmap(draw, out_axes=1)(keys)
+
+    return jax.vmap(of_session)(
+        evidence,
+        jnp.asarray(recording.observed),
+        jnp.asarray(recording.lengths),
+        jnp.asarray(recording.transition_inputs),
+        keys,
+    )
 
 
 def filter(
@@ -186,10 +291,6 @@ def _restore_states(prepared: Prepared, found: np.ndarray, name: str) -> Any:
     states = {"state": np.arange(found.shape[-1])}
     attrs = {"units": "1", "long_name": "probability of the state"}
     return prepared.data.restore(found, ("state",), states, name, attrs)
-
-
-def _smooth(model: SwitchingGLM, recording: Recording, bins: Bins):
-    return inference.run(kernels.hmm_smoother, model, recording, bins).smoothed
 
 
 def _filter(model: SwitchingGLM, recording: Recording, bins: Bins):

@@ -63,6 +63,25 @@ def settings_of(prior: Prior) -> dict[str, Any]:
     return {"name": type(prior).__name__, **plain}
 
 
+def require_lapses(n_lapse_states: int, n_states: int, prior: Prior) -> None:
+    """Raise unless some state listens, and the prior lets others not."""
+    n_lapse_states = dimensions.require_integer(n_lapse_states, "n_lapse_states", 0)
+    if n_lapse_states and n_lapse_states >= n_states:
+        raise invalid(
+            "n_lapse_states",
+            n_lapse_states,
+            f"fewer than n_states={n_states}, so that one state listens",
+        )
+    if n_lapse_states and not isinstance(prior, Ridge):
+        raise invalid(
+            "prior",
+            f"{type(prior).__name__} with lapse states",
+            "'ridge' or 'none', which tie no state that has weights to one that has "
+            "none",
+            "Pass prior='ridge'.",
+        )
+
+
 def resolve_chain_prior(concentration: float, stickiness: float) -> ChainPrior:
     """Return the prior of the transition probabilities, or raise."""
     concentration = dimensions.require_positive(concentration, "concentration")

@@ -1,5 +1,6 @@
 """The switching GLM run forward: spikes, and the truth behind them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -99,7 +100,7 @@ def _blank(
 ) -> Recording:
     """Return a recording without values."""
     shape = (n_sessions, n_steps)
-    sizes = (model.layout.n_inputs, model.transition_weight.shape[-1])
+    sizes = (model.layout.n_inputs, model.n_transition_inputs)
     driven = [
         _driving(array, name, (*shape, size))
         for array, name, size in (
@@ -150,12 +151,9 @@ def draw_recording(
     draw = OBSERVATIONS[model.observation].draw
     basis, own_basis = np.asarray(model.basis), np.asarray(model.self_basis)
     own, dispersion = np.asarray(model.self_weight), np.asarray(model.dispersion)
-    states = _draw_states(model, recording, generator)
-    driven = np.asarray(model.bias)[states] + np.einsum(
-        "atni,ati->atn",
-        np.asarray(model.input_weight)[states],
-        np.asarray(recording.inputs),
-    )
+    bias, input_weight = np.asarray(model.bias), np.asarray(model.input_weight)
+    inputs = np.asarray(recording.inputs)
+    jump = _jumps(model, recording, generator)
     weight = np.where(
         glm.is_coupled(model)[None, ..., None], np.asarray(model.weight), 0
     )
@@ -164,10 +162,12 @@ def draw_recording(
     past = np.zeros((n_sessions, model.n_lags, model.n_neurons))
     kind = float if model.observation == "gaussian" else np.int32
     values = np.zeros((n_sessions, n_steps, model.n_neurons), dtype=kind)
+    states = np.zeros((n_sessions, n_steps), dtype=int)
     for t in range(n_steps):
-        now = states[:, t]
+        now = states[:, t] = jump(t, states[:, t - 1], past)
         seen = (basis @ past[:, : basis.shape[1]]).reshape(n_sessions, -1, 1)
-        eta = driven[:, t] + (weight[now] @ seen)[..., 0]
+        eta = bias[now] + (weight[now] @ seen)[..., 0]
+        eta += np.einsum("ani,ai->an", input_weight[now], inputs[:, t])
         eta += np.einsum(
             "anb,bl,aln->an", own[now], own_basis, past[:, : own_basis.shape[1]]
         )
@@ -184,32 +184,37 @@ def draw_recording(
     return states, values
 
 
-def _draw_states(
+def _jumps(
     model: SwitchingGLM, recording: Recording, generator: np.random.Generator
-) -> np.ndarray:
-    """Draw the Markov chain (session, time) by inverting cumulative probabilities."""
+) -> Callable[[int, np.ndarray, np.ndarray], np.ndarray]:
+    """Return what draws the states of a bin, by inverting cumulative probabilities.
+
+    It takes the number of the bin, the states before it (session,) and the past
+    (session, lag, neuron).
+    """
     n_sessions, n_steps = recording.observed.shape
-    start = np.cumsum(np.asarray(model.initial, dtype=float))
     with np.errstate(divide="ignore"):
         log_matrix = np.log(np.asarray(model.transition_matrix, dtype=float))
+        log_initial = np.log(np.asarray(model.initial, dtype=float))
     tilt = np.asarray(model.transition_weight, dtype=float)
-    drive = np.asarray(recording.transition_inputs, dtype=float)
+    own = np.asarray(recording.transition_inputs)[..., : model.n_transition_inputs]
+    basis = np.asarray(model.basis, dtype=float)
     uniform = generator.random((n_steps, n_sessions))
-    states = np.zeros((n_sessions, n_steps), dtype=int)
-    reached = np.broadcast_to(start, (n_sessions, len(start)))
-    for t in range(n_steps):
-        above = uniform[t, :, None] * reached[:, -1:] >= reached
-        states[:, t] = above.sum(axis=1)
-        if t + 1 < n_steps:
-            now = states[:, t]
-            log_odds = log_matrix[now]
-            if tilt.shape[-1]:
-                log_odds = log_odds + np.einsum(
-                    "ajk,ak->aj", tilt[now], drive[:, t + 1]
-                )
-            odds = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
-            reached = np.cumsum(odds, axis=1)
-    return states
+
+    def jump(t, before, past):
+        log_odds = log_matrix[before] if t else np.tile(log_initial, (n_sessions, 1))
+        drive = own[:, t]
+        if model.recurrent:
+            seen = basis @ past[:, : basis.shape[1]]
+            seen = np.moveaxis(seen, 1, 2).reshape(n_sessions, -1)
+            drive = np.concatenate([drive, seen], axis=1)
+        if t and tilt.shape[-1]:
+            log_odds = log_odds + np.einsum("ajk,ak->aj", tilt[before], drive)
+        odds = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
+        reached = np.cumsum(odds, axis=1)
+        return (uniform[t, :, None] * reached[:, -1:] >= reached).sum(axis=1)
+
+    return jump
 
 
 def _labelled(padded: np.ndarray, bin_size: float, dims: tuple[str, ...] = ()):

@@ -8,6 +8,7 @@ windows, fast ones in short windows.
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -130,8 +131,7 @@ def blank_model(
     dispersion: Float[np.ndarray, " neuron"],
     recording: Recording,
     bases: tuple[Values, Values],
-    observation: str,
-    link: str,
+    **settings: Any,
 ) -> SwitchingGLM:
     """Return a model without couplings whose states are sticky and all alike."""
     basis, self_basis = bases
@@ -152,6 +152,5 @@ def blank_model(
         self_basis=self_basis,
         transition_weight=np.zeros((n_states, n_states, n_tilts)),
         dispersion=np.tile(dispersion, (n_states, 1)),
-        observation=observation,
-        link=link,
+        **settings,
     )

@@ -113,7 +113,7 @@ def make_stepper(fit: Result) -> Stepper:
     sizes = {
         "values": model.n_neurons,
         "inputs": model.layout.n_inputs,
-        "transition_inputs": model.transition_weight.shape[-1],
+        "transition_inputs": model.n_transition_inputs,
     }
     start = StreamState(
         np.zeros((max(model.n_lags, 1), model.n_neurons), dtype),
@@ -171,6 +171,9 @@ def _step(
     missing = jnp.isnan(values).any()
     values = jnp.where(jnp.isnan(values), 0, values)
     evidence = jnp.where(missing, 0, _evidence(model, state.past, values, inputs))
+    if model.recurrent:
+        seen = jnp.ravel(_seen(state.past, model.basis))
+        transition_inputs = jnp.concatenate([transition_inputs, seen])
     jump = jnp.stack([transition_inputs, transition_inputs])
     transition = jnp.reshape(chain.transitions(model, jump), (model.n_states, -1))
     predicted = jnp.where(state.begun, state.filtered @ transition, model.initial)
@@ -183,14 +186,17 @@ def _step(
 
 def _evidence(model: SwitchingGLM, past, values, inputs) -> Float[Array, " state"]:
     """Return how well every state explains one bin."""
-
-    def seen(basis):
-        return past[: basis.shape[1]].T @ basis.T
-
-    couplings = jnp.ravel(seen(model.basis))
+    couplings = jnp.ravel(_seen(past, model.basis))
     common = jnp.concatenate([jnp.ones(1, values.dtype), inputs, couplings])
-    features = Features(common[None], seen(model.self_basis)[None])
+    features = Features(common[None], _seen(past, model.self_basis)[None])
     features = jax.lax.optimization_barrier(features)
     rows = glm.Rows(features, values[None], None)
     weights = jnp.zeros((1, model.n_states), values.dtype)
     return glm.evaluate(model, rows, weights).evidence[0]
+
+
+def _seen(
+    past: Float[Values, "lag neuron"], basis: Float[Values, "basis lag"]
+) -> Float[Array, "neuron basis"]:
+    """See the past through basis functions."""
+    return jnp.asarray(past)[: basis.shape[1]].T @ basis.T

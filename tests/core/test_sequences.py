@@ -169,3 +169,10 @@ def test_in_one_long_array_what_is_missing_throughout_was_not_recorded():
 def test_joined_labels_must_not_repeat():
     with pytest.raises(errors.InvalidInputError, match="'a' twice"):
         gather([session(2, neurons=("a", "a"))], "spikes", DIMS, join="neuron")
+
+
+def test_entries_without_labels_are_numbered():
+    plain = xr.DataArray(
+        np.zeros((4, 2)), dims=("time", "input"), coords={"time": np.arange(4.0)}
+    )
+    assert gather(plain, "inputs", ("time", "input")).coords["input"].tolist() == [0, 1]
