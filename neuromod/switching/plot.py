@@ -168,7 +168,7 @@ def plot_connectivity(fit: Result, *, state: int = 0, ax: Axes | None = None) ->
         Sources along x, targets along y; red excites, blue inhibits. The colour
         scale is the same for all states of the fit.
     """
-    state = _require_state(fit, state)
+    state = require_state(fit, state)
     weight = group(fit.data, "parameters")["weight"].sum("basis")
     _require_couplings(fit)
     limit = float(np.quantile(np.abs(weight), 0.99)) or 1.0
@@ -182,11 +182,12 @@ def plot_connectivity(fit: Result, *, state: int = 0, ax: Axes | None = None) ->
     )
     ax.figure.colorbar(image, ax=ax, label="Weight", shrink=0.85)
     ax.set(xlabel="Source neuron", ylabel="Neuron", title=f"State {state}")
-    _neuron_ticks(ax, weight["neuron"].values)
+    neuron_ticks(ax, weight["neuron"].values)
     return ax
 
 
-def _neuron_ticks(ax: Axes, labels: np.ndarray) -> None:
+def neuron_ticks(ax: Axes, labels: np.ndarray) -> None:
+    """Name some of the neurons along both sides of a matrix."""
     every = max(1, len(labels) // 6)
     positions = np.arange(0, len(labels), every)
     names = [str(labels[i]) for i in positions]
@@ -234,7 +235,7 @@ def plot_filters(
         Axes to draw on; a new figure if omitted.
     """
     _require_couplings(fit)
-    state = _require_state(fit, state)
+    state = require_state(fit, state)
     values = group(fit.data, "parameters")
     labels = [str(label) for label in values["neuron"].values]
     if str(neuron) not in labels:
@@ -355,7 +356,8 @@ def _require_couplings(fit: Result) -> None:
         )
 
 
-def _require_state(fit: Result, state: object) -> int:
+def require_state(fit: Result, state: object) -> int:
+    """Return the number of a state of the fit, or raise."""
     state = require_integer(state, "state", minimum=0)
     if state >= fit.model.n_states:
         raise invalid("state", state, f"a state from 0 to {fit.model.n_states - 1}")
