@@ -23,14 +23,14 @@ from neuromod.switching.one_hot import OneHot as OneHot
 from neuromod.switching.peri_event import peri_event as peri_event
 from neuromod.switching.plot import plot_connectivity as plot_connectivity
 from neuromod.switching.plot import plot_convergence as plot_convergence
-from neuromod.switching.plot import plot_dwell_times as plot_dwell_times
 from neuromod.switching.plot import plot_filters as plot_filters
 from neuromod.switching.plot import plot_rates as plot_rates
 from neuromod.switching.plot import plot_states as plot_states
 from neuromod.switching.plot import plot_transitions as plot_transitions
-from neuromod.switching.plot_checks import plot_peri_event as plot_peri_event
 from neuromod.switching.plot_checks import plot_selection as plot_selection
 from neuromod.switching.plot_checks import plot_time_rescaling as plot_time_rescaling
+from neuromod.switching.plot_events import plot_dwell_times as plot_dwell_times
+from neuromod.switching.plot_events import plot_peri_event as plot_peri_event
 from neuromod.switching.plot_network import plot_edges as plot_edges
 from neuromod.switching.plot_network import plot_preferences as plot_preferences
 from neuromod.switching.predict import decode as decode

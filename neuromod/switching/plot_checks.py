@@ -1,20 +1,17 @@
-"""Figures that ask whether a model is the right one, and what its states mean.
+"""Figures that ask whether a model is the right one.
 
 Each takes ``ax=None`` and returns the axes.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from neuromod.core.errors import invalid
-from neuromod.core.result import Result
-from neuromod.core.style import PALETTE, new_axes, state_colours, styled
-from neuromod.switching.peri_event import Events, peri_event
-from neuromod.switching.predict import smooth
+from neuromod.core.style import PALETTE, new_axes, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,27 +49,29 @@ def plot_selection(selection: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     numbers = selection["n_states"].values
     chosen = selection.attrs["chosen"]
     ax = new_axes(ax, (4.2, 3.0))
-    ax.plot(numbers, gain, color="0.8", linewidth=0.8, zorder=1)
     mean = gain.mean(1)
     error = gain.std(1, ddof=1) / np.sqrt(gain.shape[1])
-    ax.errorbar(numbers, mean, error, fmt="o-", color=PALETTE[0], capsize=2, zorder=2)
-    at_chosen = mean[numbers == chosen]
-    ax.plot(chosen, at_chosen, "o", color=PALETTE[1], markersize=7, zorder=3)
-    ax.annotate(
-        f"chosen: {chosen}",
-        (chosen, at_chosen[0]),
-        xytext=(0, -12),
-        textcoords="offset points",
-        ha="center",
-        va="top",
-        color=PALETTE[1],
+    folds = ax.plot(numbers, gain, color="0.8", linewidth=0.8, zorder=1)
+    folds[0].set_label("left-out part")
+    ax.errorbar(
+        numbers,
+        mean,
+        error,
+        fmt="o-",
+        color=PALETTE[0],
+        capsize=2,
+        label="mean ± standard error",
     )
+    found = mean[numbers == chosen]
+    label = f"chosen: {chosen}"
+    ax.plot([chosen], found, "o", color=PALETTE[1], ms=7, zorder=3, label=label)
     unit = "state" if numbers[0] == 1 else "states"
     ax.set(
         xlabel="Number of states",
         ylabel=f"Held-out gain over {numbers[0]} {unit}\n(nats per bin)",
     )
     ax.set_xticks(numbers)
+    ax.legend(frameon=False)
     return ax
 
 
@@ -131,79 +130,7 @@ def plot_time_rescaling(check: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-@styled
-def plot_peri_event(
-    fit: Result,
-    spikes: Any,
-    events: Events,
-    *,
-    window: tuple[float, float] = (-2.0, 5.0),
-    inputs: Any = None,
-    transition_inputs: Any = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw the probability of each state around events.
-
-    Parameters
-    ----------
-    fit
-        Result of `neuromod.switching.fit`.
-    spikes : (time, neuron)
-        Spike counts of the fit's neurons, in any form that `fit` takes.
-    events : (event,)
-        Times of the events (s), or times for each session, as in `peri_event`.
-
-    Other Parameters
-    ----------------
-    window
-        How long before (negative) and after an event to look (s).
-    inputs, transition_inputs : (time, input)
-        Inputs, if the fit had them.
-    ax
-        Axes to draw on; a new figure if omitted.
-
-    Returns
-    -------
-    Axes
-        Mean over events with a band of one standard error on either side. The title
-        says how many events there are, and how many were left out because the window
-        reaches beyond their session.
-
-    Raises
-    ------
-    InvalidInputError
-        As `peri_event`.
-    """
-    probability = smooth(
-        fit, spikes, inputs=inputs, transition_inputs=transition_inputs
-    )
-    found = peri_event(probability, events, window=window)
-    ax = new_axes(ax, (4.6, 2.8))
-    time = found["time"].values
-    for state, colour in enumerate(state_colours(found.sizes["state"])):
-        one = found.isel(state=state)
-        mean, error = one["state_probability"].values, one["standard_error"].values
-        ax.fill_between(
-            time, mean - error, mean + error, color=colour, alpha=0.25, linewidth=0
-        )
-        ax.plot(time, mean, color=colour, label=f"state {state}")
-    ax.axvline(0, color="0.5", linewidth=0.6, zorder=0)
-    left_out = int(found["n_left_out"])
-    beyond = f", {left_out} left out at the edges" if left_out else ""
-    ax.set(
-        xlabel="Time from event (s)",
-        ylabel="Probability of the state",
-        ylim=(0, 1),
-        title=f"{int(found['n_events'])} events{beyond}",
-    )
-    ax.margins(x=0)
-    ax.legend(frameon=False, ncols=min(found.sizes["state"], 6))
-    return ax
-
-
-def _require(
-    given: object, argument: str, verb: str, variable: str, dim: str
-) -> None:
+def _require(given: object, argument: str, verb: str, variable: str, dim: str) -> None:
     """Raise unless a Dataset is what the verb returns."""
     if not (isinstance(given, xr.Dataset) and variable in given and dim in given.dims):
         raise invalid(

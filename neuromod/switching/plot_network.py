@@ -62,7 +62,9 @@ def plot_edges(fit: Result, *, state: int = 0, ax: Axes | None = None) -> Axes:
     bar = ax.figure.colorbar(
         image, ax=ax, label="Probability of a connection", shrink=0.85
     )
-    bar.set_ticks([-1, -0.5, 0, 0.5, 1], labels=["1 inhibits", "½", "0", "½", "1 excites"])
+    bar.set_ticks(
+        [-1, -0.5, 0, 0.5, 1], labels=["1 inhibits", "½", "0", "½", "1 excites"]
+    )
     ax.set(xlabel="Source neuron", ylabel="Neuron", title=f"State {state}")
     neuron_ticks(ax, kinds["neuron"].values)
     return ax
@@ -101,8 +103,8 @@ def plot_preferences(fit: Result, *, ax: Axes | None = None) -> Axes:
     names = kinds["connection"].values.tolist()
     columns = [part for kind in kinds.values for part in (kind, between)][:-1]
     ax = new_axes(ax, (7.2, 2.6))
-    image = ax.imshow(np.concatenate(columns, axis=1), cmap="Greys", vmin=0, vmax=1)
-    ax.figure.colorbar(image, ax=ax, label="Probability in any state", shrink=0.85)
+    image = ax.imshow(np.concatenate(columns, axis=1), cmap="Greys", vmin=0)
+    ax.figure.colorbar(image, ax=ax, label="Prior probability", shrink=0.85)
     _three_axes(ax, names, kinds["neuron"].values, n_neurons + gap)
     return ax
 
