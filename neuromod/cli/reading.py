@@ -40,11 +40,6 @@ class Option(NamedTuple):
     default: Any = None
 
 
-def _one_or_several(value: Any) -> Any:
-    """Return what was repeated as a list only if there is more than one of it."""
-    return value[0] if isinstance(value, list) and len(value) == 1 else value
-
-
 def option(
     kind: Any, metavar: str | None, text: str, *names: str, panel: str, **more: Any
 ) -> Option:
@@ -68,7 +63,6 @@ READING = {
         "NAME",
         "Units to keep by their sorting: good, mua, all; may be repeated.",
         panel=READ,
-        callback=_one_or_several,
     ),
     "sort": option(bool, None, "Sort times that do not ascend.", "--sort", panel=READ),
     "variable": option(
@@ -118,7 +112,7 @@ def gathering(into: str, options: Mapping[str, Option]) -> Callable[[Command], C
         @wraps(command)
         def with_options(**given: Any) -> None:
             found = {name: given.pop(name) for name in options}
-            found = {k: v for k, v in found.items() if v is not None}
+            found = {k: _one_or_several(v) for k, v in found.items() if v is not None}
             command(**{into: found}, **given)
 
         parameters = own + added
@@ -127,6 +121,11 @@ def gathering(into: str, options: Mapping[str, Option]) -> Callable[[Command], C
         return with_options
 
     return decorate
+
+
+def _one_or_several(value: Any) -> Any:
+    """Return what was repeated as a list only if there is more than one of it."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def reading(command: Command) -> Command:

@@ -137,7 +137,8 @@ def select(
     data = _in_parts(spikes, inputs, transition_inputs, settings)
     folds = _folds(data["spikes"], n_folds, gap)
     tasks = [Task(n, fold) for n in numbers for fold in [*folds, None]]
-    config = {"data": data, "seed": seed, "settings": settings}
+    # A store takes the same settings in another order for others.
+    config = {"data": data, "seed": seed, "settings": dict(sorted(settings.items()))}
     folder = None if store is None else stores.folder(store)
     found = {}
     with progress_bar(len(tasks), "select", "fit", shown=progress) as bar:
