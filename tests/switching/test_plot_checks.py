@@ -69,7 +69,7 @@ def test_time_rescaling_tells_who_leaves_the_band():
 def test_time_rescaling_draws_the_widest_and_the_narrowest_band():
     ax = switching.plot_time_rescaling(a_check())
     for band, width in zip(ax.collections, (0.2, 0.1), strict=True):
-        above = band.get_paths()[0].vertices
+        above = np.asarray(band.get_paths()[0].vertices)
         assert (above[:, 1] - above[:, 0]).max() == pytest.approx(width)
 
 
