@@ -140,5 +140,5 @@ def plot_peri_event(
         title=f"{int(found['n_events'])} events{beyond}",
     )
     ax.margins(x=0)
-    ax.legend(frameon=False, ncols=min(found.sizes["state"], 6))
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax

@@ -123,10 +123,10 @@ def select(
     --------
     >>> from neuromod import datasets, switching
     >>> spikes = datasets.simulate_switching(
-    ...     seed=0, n_states=2, n_neurons=6, n_sessions=3, n_steps=500
+    ...     seed=0, n_states=2, n_neurons=6, n_sessions=1, n_steps=2000
     ... )["recording"]["spikes"]
     >>> found = switching.select(
-    ...     spikes, (1, 2), seed=0, prior="ridge", n_restarts=1, progress=False
+    ...     spikes, (1, 2), seed=0, n_folds=3, basis=None, n_restarts=1, progress=False
     ... )
     >>> found.attrs["chosen"], dict(found.sizes)
     (2, {'n_states': 2, 'fold': 3})
