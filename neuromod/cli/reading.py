@@ -1,11 +1,11 @@
 """Recordings given on the command line, and the options of how they are read."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -33,50 +33,104 @@ Fitted = Annotated[
 DEFAULT_BIN_SIZE = 0.02
 
 
-def _option(kind: Any, metavar: str | None, text: str, *names: str) -> Any:
-    panel = "How the file is read"
-    option = typer.Option(*names, metavar=metavar, help=text, rich_help_panel=panel)
-    return Annotated[kind | None, option]
+class Option(NamedTuple):
+    """An option that commands share: its annotation and its default."""
+
+    annotation: Any
+    default: Any = None
 
 
+def option(
+    kind: Any, metavar: str | None, text: str, *names: str, panel: str, **more: Any
+) -> Option:
+    """Make an option that may be left out, under a heading of the help."""
+    told = typer.Option(
+        *names, metavar=metavar, help=text, rich_help_panel=panel, **more
+    )
+    return Option(Annotated[kind | None, told])
+
+
+READ, GIVEN = "How the file is read", "What else is known of each bin"
 READING = {
-    "start": _option(float, "S", "Leave out what comes before (s)."),
-    "stop": _option(float, "S", "Leave out what comes after (s)."),
-    "sample_rate": _option(float, "HZ", "Rate of the clock, if times are samples."),
-    "time_unit": _option(str, "UNIT", "Unit of the times: s, ms or us."),
-    "quality": _option(
+    "start": option(float, "S", "Leave out what comes before (s).", panel=READ),
+    "stop": option(float, "S", "Leave out what comes after (s).", panel=READ),
+    "sample_rate": option(
+        float, "HZ", "Rate of the clock, if times are samples.", panel=READ
+    ),
+    "time_unit": option(str, "UNIT", "Unit of the times: s, ms or us.", panel=READ),
+    "quality": option(
         list[str],
         "NAME",
         "Units to keep by their sorting: good, mua, all; may be repeated.",
+        panel=READ,
     ),
-    "sort": _option(bool, None, "Sort times that do not ascend.", "--sort"),
-    "variable": _option(str, "NAME", "Variable of the file that holds the spikes."),
+    "sort": option(bool, None, "Sort times that do not ascend.", "--sort", panel=READ),
+    "variable": option(
+        str, "NAME", "Variable of the file that holds the spikes.", panel=READ
+    ),
+}
+CHOOSING = {
+    "bin_size": option(
+        float,
+        "S",
+        "Width of a bin (s); that of the file, or 0.02 for spike times.",
+        panel=READ,
+    ),
+    "include": option(list[str], "UNIT", "Unit to keep; may be repeated.", panel=READ),
+    "exclude": option(
+        list[str], "UNIT", "Unit to leave out; may be repeated.", panel=READ
+    ),
+}
+INPUTS = {
+    "inputs": option(
+        Path,
+        "FILE",
+        "What drives the neurons: a column per input, in a table, NWB, .npz, .mat.",
+        panel=GIVEN,
+        exists=True,
+    ),
+    "transition_inputs": option(
+        Path, "FILE", "What tilts the odds of a jump, alike.", panel=GIVEN, exists=True
+    ),
 }
 
+Command = Callable[..., None]
 
-def reading(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options in `READING`; ``how`` is a dict of those given."""
-    own = [p for p in inspect.signature(command).parameters.values() if p.name != "how"]
+
+def gathering(into: str, options: Mapping[str, Option]) -> Callable[[Command], Command]:
+    """Give a command further options; those given arrive in the dict ``into``."""
     keyword = inspect.Parameter.KEYWORD_ONLY
     added = [
-        inspect.Parameter(name, keyword, default=None, annotation=kind)
-        for name, kind in READING.items()
+        inspect.Parameter(k, keyword, default=o.default, annotation=o.annotation)
+        for k, o in options.items()
     ]
 
-    @wraps(command)
-    def with_options(**given: Any) -> None:
-        how = {name: _one_or_several(given.pop(name)) for name in READING}
-        command(how={k: v for k, v in how.items() if v is not None}, **given)
+    def decorate(command: Command) -> Command:
+        known = inspect.signature(command).parameters.values()
+        own = [p.replace(kind=keyword) for p in known if p.name != into]
 
-    parameters = [p.replace(kind=keyword) for p in own] + added
-    with_options.__dict__["__signature__"] = inspect.Signature(parameters)
-    with_options.__annotations__ = {p.name: p.annotation for p in parameters}
-    return with_options
+        @wraps(command)
+        def with_options(**given: Any) -> None:
+            found = {name: given.pop(name) for name in options}
+            found = {k: _one_or_several(v) for k, v in found.items() if v is not None}
+            command(**{into: found}, **given)
+
+        parameters = own + added
+        with_options.__dict__["__signature__"] = inspect.Signature(parameters)
+        with_options.__annotations__ = {p.name: p.annotation for p in parameters}
+        return with_options
+
+    return decorate
 
 
 def _one_or_several(value: Any) -> Any:
     """Return what was repeated as a list only if there is more than one of it."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def reading(command: Command) -> Command:
+    """Give a command the options in `READING` (``how``) and `INPUTS` (``drives``)."""
+    return gathering("how", READING)(gathering("drives", INPUTS)(command))
 
 
 def read(file: Path, *, quiet: bool = False, **how: Any) -> "xr.DataArray":
@@ -105,11 +159,82 @@ def _counts(file: Path, bin_size: float | None = None, **how: Any) -> "xr.DataAr
     return io.read_spikes(file, bin_size, **how)
 
 
-def read_as_fitted(
-    fitted: "Result", file: Path, *, quiet: bool = False, **how: Any
+def read_inputs(
+    file: Path | str, spikes: "xr.DataArray", labels: Sequence[str] | None = None
 ) -> "xr.DataArray":
-    """Read the neurons of a fit, in its order and in bins of its width."""
-    return read(file, quiet=quiet, **as_fitted(fitted), **how)
+    """Read inputs (time, input): for each bin the mean of the samples within it.
+
+    Parameters
+    ----------
+    file
+        What `neuromod.io.read_behaviour` reads; every signal in it is an input, and of
+        a signal with several columns each.
+    spikes : (time, neuron)
+        The counts whose bins to fill.
+    labels
+        The inputs to keep, in this order; all if omitted.
+    """
+    import numpy as np
+    import xarray as xr
+
+    from neuromod import io
+    from neuromod.core.errors import invalid
+    from neuromod.core.sequences import BOUNDARIES
+
+    behaviour = io.read_behaviour(file, intervals=None)
+    signals = {k: v for k, v in behaviour.items() if k not in (*BOUNDARIES, "block")}
+    columns: dict[str, Any] = {}
+    for name, signal in signals.items():
+        columns |= _columns(str(name), io.align(signal, spikes, "mean"))
+    names = list(columns) if labels is None else [str(label) for label in labels]
+    missing = [name for name in names if name not in columns]
+    if missing or not names:
+        raise invalid(
+            "inputs",
+            f"{str(file)!r} with {', '.join(columns) or 'no signal'}",
+            f"{', '.join(names) or 'at least one signal'}",
+            "A table needs a column `time` (s) and a column for each input.",
+        )
+    axes = {k: v for k, v in spikes.coords.items() if v.dims == ("time",)}
+    values = np.stack([columns[name] for name in names], axis=1)
+    return xr.DataArray(values, {**axes, "input": names}, ("time", "input"), "inputs")
+
+
+def _columns(name: str, signal: "xr.DataArray") -> dict[str, Any]:
+    """Return the columns of a signal (time,) or (time, ...) by name."""
+    if signal.ndim == 1:
+        return {name: signal.values}
+    other = signal.dims[1]
+    labels = signal[other].values.tolist()
+    return {f"{name} {k}": signal.isel({other: i}).values for i, k in enumerate(labels)}
+
+
+def read_data(
+    file: Path, drives: Mapping[str, Path], *, quiet: bool = False, **how: Any
+) -> dict[str, "xr.DataArray"]:
+    """Read spikes and what goes with them, as the verbs take them by name."""
+    spikes = read(file, quiet=quiet, **how)
+    found = {name: read_inputs(path, spikes) for name, path in drives.items()}
+    return {"spikes": spikes, **found}
+
+
+def read_as_fitted(
+    fitted: "Result",
+    file: Path,
+    drives: Mapping[str, Path],
+    *,
+    quiet: bool = False,
+    **how: Any,
+) -> dict[str, "xr.DataArray"]:
+    """Read the neurons of a fit, in its order and bins, and its inputs in theirs."""
+    spikes = read(file, quiet=quiet, **as_fitted(fitted), **how)
+    known = fitted.data["parameters"].coords
+    data = {"spikes": spikes}
+    for name, path in drives.items():
+        dim = name.removesuffix("s")
+        labels = known[dim].values.tolist() if dim in known else None
+        data[name] = read_inputs(path, spikes, labels)
+    return data
 
 
 def as_fitted(fitted: "Result") -> dict[str, Any]:

@@ -8,7 +8,7 @@ neurons. They are named after the verbs of `neuromod.switching`.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,17 +21,20 @@ from neuromod.cli.output import (
     told,
 )
 from neuromod.cli.reading import (
+    CHOOSING,
     Fitted,
     Recording,
     as_fitted,
-    read,
+    gathering,
     read_as_fitted,
+    read_data,
     reading,
 )
-from neuromod.cli.switching_section import FIGURES
+from neuromod.cli.switching_options import MODEL, arguments
+from neuromod.cli.switching_section import FIGURES, code, draw, section
+from neuromod.cli.switching_select import select
 
 if TYPE_CHECKING:
-    from neuromod.core.precision import Precision
     from neuromod.core.result import Result
 
 RESULT, REPORT = "result.nc", "report.html"
@@ -43,12 +46,9 @@ app = typer.Typer(
 )
 
 
-def _fitting(*names: str, text: str, **limits: Any) -> Any:
-    panel = "How the model is fitted"
-    return typer.Option(*names, help=text, rich_help_panel=panel, **limits)
-
-
 @app.command()
+@gathering("settings", MODEL)
+@gathering("which", CHOOSING)
 @reading
 def fit(
     file: Recording,
@@ -59,79 +59,31 @@ def fit(
         ),
     ],
     how: dict[str, Any],
+    which: dict[str, Any],
+    drives: dict[str, Path],
+    settings: dict[str, Any],
     out: Out = Path("fits"),
     force: Force = False,
     seed: Annotated[
         int, typer.Option(min=0, metavar="N", help="Seed of the starting points.")
     ] = 0,
-    bin_size: Annotated[
-        float | None,
-        typer.Option(
-            metavar="S",
-            help="Width of a bin (s); that of the file, or 0.02 for spike times.",
-        ),
-    ] = None,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(metavar="UNIT", help="Unit to keep; may be repeated."),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(metavar="UNIT", help="Unit to leave out; may be repeated."),
-    ] = None,
-    basis: Annotated[
-        str,
-        _fitting(metavar="NAME", text="exponential, raised_cosine or none."),
-    ] = "exponential",
-    observation: Annotated[
-        str,
-        _fitting(metavar="NAME", text="poisson or bernoulli."),
-    ] = "poisson",
-    link: Annotated[
-        str | None, _fitting(metavar="NAME", text="softplus, sigmoid or exp.")
-    ] = None,
-    prior: Annotated[
-        str, _fitting(metavar="NAME", text="one_hot, gaussian, lasso, ridge or none.")
-    ] = "one_hot",
-    restarts: Annotated[
-        int, _fitting(metavar="N", text="Starting points; the best end is kept.", min=1)
-    ] = 4,
-    max_iterations: Annotated[
-        int, _fitting(metavar="N", text="Most iterations of each.", min=1)
-    ] = 200,
-    tolerance: Annotated[
-        float,
-        _fitting(metavar="X", text="Least gain per iteration (nats/bin)."),
-    ] = 1e-6,
-    precision: Annotated[
-        str, _fitting(metavar="NAME", text="float64 or float32.")
-    ] = "float64",
 ) -> None:
     """Fit hidden brain states to a recording: result, figures, report."""
     from neuromod import switching as family
 
     require_writable(out, [RESULT, *FILES], force)
-    filters = _basis(basis)
-    how = {"bin_size": bin_size, "include": include, "exclude": exclude, **how}
-    spikes = read(file, **how)
-    result = family.fit(
-        spikes,
-        states,
-        seed=seed,
-        basis=filters,
-        observation=observation,
-        link=link,
-        prior=prior,
-        n_restarts=restarts,
-        max_iterations=max_iterations,
-        tolerance=tolerance,
-        precision=cast("Precision", precision),
-    )
+    wanted = arguments(settings)
+    data = read_data(file, drives, **which, **how)
+    result = family.fit(**data, n_states=states, seed=seed, **wanted)
     typer.echo(result.summary())
     out.mkdir(parents=True, exist_ok=True)
     told(result.save(out / RESULT))
-    how["bin_size"] = bin_size or float(spikes.attrs["bin_size"])
-    _write_report(result, spikes, file, out, RESULT, how)
+    width = {"bin_size": float(data["spikes"].attrs["bin_size"])}
+    lines = code(RESULT, file, {**width, **which, **how}, drives)
+    _write_report(result, data, file, out, lines)
+
+
+app.command()(select)
 
 
 @app.command()
@@ -140,15 +92,16 @@ def plot(
     result: Fitted,
     file: Recording,
     how: dict[str, Any],
+    drives: dict[str, Path],
     out: Out = Path("fits"),
     force: Force = False,
 ) -> None:
     """Draw the figures and write the report of a saved fit again."""
     require_writable(out, FILES, force)
-    fitted, spikes = _apply_to(result, file, how)
+    fitted, data = _apply_to(result, file, drives, how)
     out.mkdir(parents=True, exist_ok=True)
-    how = {**as_fitted(fitted), **how}
-    _write_report(fitted, spikes, file, out, str(result), how)
+    lines = code(str(result), file, {**as_fitted(fitted), **how}, drives)
+    _write_report(fitted, data, file, out, lines)
 
 
 @app.command()
@@ -157,6 +110,7 @@ def score(
     result: Fitted,
     file: Recording,
     how: dict[str, Any],
+    drives: dict[str, Path],
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON instead of a table.")
     ] = False,
@@ -164,8 +118,8 @@ def score(
     """Score a recording, best a held-out one, by its marginal likelihood."""
     from neuromod import switching as family
 
-    fitted, spikes = _apply_to(result, file, how, quiet=as_json)
-    found = family.score(fitted, spikes)
+    fitted, data = _apply_to(result, file, drives, how, quiet=as_json)
+    found = family.score(fitted, **data)
     numbers = {str(k): float(v) for k, v in found.data_vars.items() if v.ndim == 0}
     if as_json:
         typer.echo(json.dumps(numbers, indent=2))
@@ -182,6 +136,7 @@ def _per_bin(verb: str, text: str) -> None:
         result: Fitted,
         file: Recording,
         how: dict[str, Any],
+        drives: dict[str, Path],
         out: Annotated[
             Path,
             typer.Option(
@@ -198,8 +153,8 @@ def _per_bin(verb: str, text: str) -> None:
 
         require_known_suffix(out)
         require_writable(out.parent, [out.name], force)
-        fitted, spikes = _apply_to(result, file, how)
-        found = getattr(family, verb)(fitted, spikes)
+        fitted, data = _apply_to(result, file, drives, how)
+        found = getattr(family, verb)(fitted, **data)
         out.parent.mkdir(parents=True, exist_ok=True)
         told(write(found, out))
 
@@ -212,35 +167,26 @@ _per_bin("decode", "The most probable path of states (Viterbi).")
 _per_bin("predict", "Expected count of each bin given all spikes before it.")
 
 
-def _basis(name: str) -> str | None:
-    from neuromod.core.errors import choice
-    from neuromod.switching.basis import BASES
-
-    return None if choice("--basis", name, [*BASES, "none"]) == "none" else name
-
-
 def _apply_to(
-    path: Path, file: Path, how: Mapping[str, Any], quiet: bool = False
-) -> tuple["Result", Any]:
+    path: Path,
+    file: Path,
+    drives: Mapping[str, Path],
+    how: Mapping[str, Any],
+    quiet: bool = False,
+) -> tuple["Result", dict[str, Any]]:
     import neuromod
 
     fitted = neuromod.load(path)
-    return fitted, read_as_fitted(fitted, file, quiet=quiet, **how)
+    return fitted, read_as_fitted(fitted, file, drives, quiet=quiet, **how)
 
 
 def _write_report(
-    fitted: "Result",
-    spikes: Any,
-    file: Path,
-    out: Path,
-    result: str,
-    how: Mapping[str, Any],
+    fitted: "Result", data: Mapping[str, Any], file: Path, out: Path, lines: str
 ) -> None:
     from neuromod.cli.report import render
-    from neuromod.cli.switching_section import code, draw, section
 
-    pictures = draw(fitted, spikes)
+    pictures = draw(fitted, data)
     told(*save_figures(pictures, out))
-    part = section(fitted, spikes, pictures, code(result, file, how))
+    part = section(fitted, data, pictures, lines)
     made = {"command": command_line(), "recording": file, **fitted.provenance}
     told(render([part], out / REPORT, f"Brain states of {file.name}", made))

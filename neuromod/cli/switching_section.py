@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 from neuromod.core.report import Number, Picture, Section
 
 if TYPE_CHECKING:
-    import xarray as xr
-
     from neuromod.core.result import Result
 
 # In the order in which the report shows them.
@@ -16,17 +14,22 @@ FIGURES = [
     "states",
     "states_close",
     "connectivity",
+    "edges",
+    "preferences",
     "rates",
     "transitions",
     "dwell_times",
+    "time_rescaling",
     "convergence",
 ]
 CLOSE_BINS = 240
+# Of the places of spikes within their bins, which the check draws.
+SEED = 0
 
 
 def section(
     fit: "Result",
-    spikes: "xr.DataArray",
+    data: Mapping[str, Any],
     pictures: Mapping[str, Picture],
     code: str,
 ) -> Section:
@@ -36,8 +39,9 @@ def section(
     ----------
     fit
         Result of `neuromod.switching.fit`.
-    spikes : (time, neuron)
-        The recording.
+    data
+        The recording (``spikes``), and ``inputs`` and ``transition_inputs`` if the fit
+        had them.
     pictures
         Its figures, as `draw` makes them.
     code
@@ -45,11 +49,10 @@ def section(
     """
     from neuromod import switching
 
-    gain = float(switching.score(fit, spikes)["bits_per_spike"])
-    occupancy = switching.occupancy(switching.smooth(fit, spikes)).values.tolist()
-    visits = switching.dwell_times(
-        switching.decode(fit, spikes), fit.config["bin_size"]
-    )
+    gain = float(switching.score(fit, **data)["bits_per_spike"])
+    occupancy = switching.occupancy(switching.smooth(fit, **data)).values.tolist()
+    path = switching.decode(fit, **data)
+    visits = switching.dwell_times(path, fit.config["bin_size"])
     ended = fit.data["history"].attrs
     converged = "converged" if ended["converged"] else "stopped unconverged"
     return Section(
@@ -98,58 +101,121 @@ def _numbers(
     return numbers
 
 
-def draw(fit: "Result", spikes: "xr.DataArray") -> dict[str, Picture]:
-    """Draw every figure of a fit, by the name of its file."""
-    from neuromod import switching
+def draw(fit: "Result", data: Mapping[str, Any]) -> dict[str, Picture]:
+    """Draw every figure that a fit has, by the name of its file."""
     from neuromod.core import style
 
-    start, stop = _close_stretch(spikes)
     with style.context():
-        pictures = {
-            "states": _picture(
-                lambda ax: switching.plot_states(fit, spikes, ax=ax),
-                (7.2, 3.4),
-                "Spikes (one row per neuron) on a ground coloured by the most "
-                "probable state; the paler, the less certain.",
-                "Raster of spikes over the recording with the inferred states.",
-            ),
-            "states_close": _picture(
-                lambda ax: switching.plot_states(
-                    fit, spikes, start=start, stop=stop, ax=ax
-                ),
-                (7.2, 3.4),
-                f"The same from {start:.1f} to {stop:.1f} s.",
-                "Raster of spikes over a short stretch with the inferred states.",
-            ),
-            "rates": _picture(
-                lambda ax: switching.plot_rates(fit, ax=ax),
-                (7.2, 2.6),
-                "Each neuron's rate in each state when no neuron has fired before.",
-                "Baseline rates of the neurons, one mark per state.",
-            ),
-            "transitions": _picture(
-                lambda ax: switching.plot_transitions(fit, ax=ax),
-                (3.2, 3.0),
-                "Probability of going from one state (row) to another in one bin.",
-                "Matrix of transition probabilities.",
-            ),
-            "dwell_times": _picture(
-                lambda ax: switching.plot_dwell_times(fit, spikes, ax=ax),
-                (4.8, 3.0),
-                "How long visits to each state last; dashed, what the fitted chain "
-                "says.",
-                "Falling curves of the fraction of visits that last longer.",
-            ),
-            "convergence": _picture(
-                lambda ax: switching.plot_convergence(fit, ax=ax),
-                (4.8, 3.0),
-                "The objective of every restart over iterations.",
-                "Rising curves that level off.",
-            ),
-        }
-        if fit.model.n_lags:
-            pictures["connectivity"] = _connectivity(fit)
+        pictures = {**_of_time(fit, data), **_of_model(fit)}
+        if len(fit.model.basis):
+            pictures |= _of_couplings(fit)
+        if fit.model.observation in ("poisson", "bernoulli", "negative_binomial"):
+            pictures["time_rescaling"] = _time_rescaling(fit, data)
     return {name: pictures[name] for name in FIGURES if name in pictures}
+
+
+def _of_time(fit: "Result", data: Mapping[str, Any]) -> dict[str, Picture]:
+    """Draw when the states come and go."""
+    from neuromod import switching
+
+    start, stop = _close_stretch(data["spikes"])
+    close = {**data, "start": start, "stop": stop}
+    return {
+        "states": _picture(
+            lambda ax: switching.plot_states(fit, **data, ax=ax),
+            (7.2, 3.4),
+            "Spikes (one row per neuron) on a ground coloured by the most "
+            "probable state; the paler, the less certain.",
+            "Raster of spikes over the recording with the inferred states.",
+        ),
+        "states_close": _picture(
+            lambda ax: switching.plot_states(fit, **close, ax=ax),
+            (7.2, 3.4),
+            f"The same from {start:.1f} to {stop:.1f} s.",
+            "Raster of spikes over a short stretch with the inferred states.",
+        ),
+        "dwell_times": _picture(
+            lambda ax: switching.plot_dwell_times(fit, **data, ax=ax),
+            (4.8, 3.0),
+            "How long visits to each state last; dashed, what the fitted chain says.",
+            "Falling curves of the fraction of visits that last longer.",
+        ),
+    }
+
+
+def _of_model(fit: "Result") -> dict[str, Picture]:
+    """Draw what every fit has, whatever it was fitted to."""
+    from neuromod import switching
+
+    return {
+        "rates": _picture(
+            lambda ax: switching.plot_rates(fit, ax=ax),
+            (7.2, 2.6),
+            "What is expected of each neuron in each state when no neuron has fired "
+            "before.",
+            "Baselines of the neurons, one mark per state.",
+        ),
+        "transitions": _picture(
+            lambda ax: switching.plot_transitions(fit, ax=ax),
+            (3.2, 3.0),
+            "Probability of going from one state (row) to another in one bin.",
+            "Matrix of transition probabilities.",
+        ),
+        "convergence": _picture(
+            lambda ax: switching.plot_convergence(fit, ax=ax),
+            (4.8, 3.0),
+            "The objective of every restart over iterations.",
+            "Rising curves that level off.",
+        ),
+    }
+
+
+def _of_couplings(fit: "Result") -> dict[str, Picture]:
+    """Draw who acts on whom, and how sure that is if the prior tells it."""
+    from neuromod import switching
+
+    pictures = {
+        "connectivity": _per_state(
+            fit,
+            switching.plot_connectivity,
+            "Couplings in each state, summed over their filters: red excites, blue "
+            "inhibits.",
+            "One matrix of weights per state, sources along x, targets along y.",
+        )
+    }
+    if "connection_probability" in fit.data["parameters"]:
+        pictures["edges"] = _per_state(
+            fit,
+            switching.plot_edges,
+            "How sure each connection is: the deeper the colour, the likelier it is "
+            "there; red rather excites, blue rather inhibits.",
+            "One matrix of probabilities per state, sources along x, targets along y.",
+        )
+        pictures["preferences"] = _picture(
+            lambda ax: switching.plot_preferences(fit, ax=ax),
+            (7.2, 2.6),
+            "What all states share: how likely the connection of each pair is of each "
+            "kind.",
+            "Three matrices of probabilities: inhibitory, none and excitatory.",
+        )
+    return pictures
+
+
+def _time_rescaling(fit: "Result", data: Mapping[str, Any]) -> Picture:
+    from neuromod import switching
+
+    check = switching.time_rescaling(fit, **data, seed=SEED)
+    fires = check["n_intervals"] > 0
+    within = int((fires & (check["statistic"] <= check["bound"])).sum())
+    return _picture(
+        lambda ax: switching.plot_time_rescaling(check, ax=ax),
+        (3.6, 3.6),
+        "Intervals between spikes in the time that the model predicts, one line per "
+        f"neuron: where the model is right they follow the diagonal. {within} of "
+        f"{int(fires.sum())} neurons stay within their 95 % band (light: that of the "
+        "fewest spikes, dark: of the most).",
+        "Quantiles of rescaled intervals against those of a right model.",
+    )
 
 
 def _picture(
@@ -162,8 +228,8 @@ def _picture(
     return Picture(figure, caption, spoken)
 
 
-def _connectivity(fit: "Result") -> Picture:
-    from neuromod import switching
+def _per_state(fit: "Result", plot: Any, caption: str, spoken: str) -> Picture:
+    """Draw one matrix per state side by side."""
     from neuromod.core import style
 
     n_states = fit.model.n_states
@@ -173,18 +239,13 @@ def _connectivity(fit: "Result") -> Picture:
     figure, axes = style.figure(n_rows, n_columns, size=size, squeeze=False)
     for state, ax in enumerate(axes.flat):
         if state < n_states:
-            switching.plot_connectivity(fit, state=state, ax=ax)
+            plot(fit, state=state, ax=ax)
         else:
             ax.set_axis_off()
-    return Picture(
-        figure,
-        "Couplings in each state, summed over their filters: red excites, blue "
-        "inhibits.",
-        "One matrix of weights per state, sources along x, targets along y.",
-    )
+    return Picture(figure, caption, spoken)
 
 
-def _close_stretch(spikes: "xr.DataArray") -> tuple[float, float]:
+def _close_stretch(spikes: Any) -> tuple[float, float]:
     """Return a short stretch (s) in the middle of the first session."""
     if "session" in spikes.coords:
         first = spikes["session"].values == spikes["session"].values[0]
@@ -194,14 +255,25 @@ def _close_stretch(spikes: "xr.DataArray") -> tuple[float, float]:
     return float(time[middle]), float(time[middle : middle + CLOSE_BINS][-1])
 
 
-def code(result: str, file: Path, how: Mapping[str, Any]) -> str:
+def code(
+    result: str, file: Path, how: Mapping[str, Any], drives: Mapping[str, Path]
+) -> str:
     """Write the lines that do in Python what the command did."""
-    options = "".join(f", {k}={v!r}" for k, v in how.items() if v is not None)
-    return f"""\
-import neuromod as nm
-
-fit = nm.load({result!r})
-spikes = nm.io.read_spikes({str(file)!r}{options})
-nm.switching.smooth(fit, spikes)  # the probability of each state in each bin
-nm.switching.plot_states(fit, spikes)
-"""
+    options = "".join(f", {k}={v!r}" for k, v in how.items())
+    lines = ["import neuromod as nm"]
+    if drives:
+        lines.append("from neuromod.cli.reading import read_inputs")
+    lines += [
+        "",
+        f"fit = nm.load({result!r})",
+        f"spikes = nm.io.read_spikes({str(file)!r}{options})",
+    ]
+    for name, path in drives.items():
+        labels = f"fit.data['parameters'][{name.removesuffix('s')!r}].values"
+        lines.append(f"{name} = read_inputs({str(path)!r}, spikes, {labels})")
+    data = ", ".join(["spikes", *(f"{name}={name}" for name in drives)])
+    lines += [
+        f"nm.switching.smooth(fit, {data})  # the probability of each state",
+        f"nm.switching.plot_states(fit, {data})",
+    ]
+    return "\n".join(lines) + "\n"

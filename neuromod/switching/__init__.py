@@ -20,13 +20,19 @@ from neuromod.switching.metrics import occupancy as occupancy
 from neuromod.switching.metrics import state_accuracy as state_accuracy
 from neuromod.switching.model import SwitchingGLM as SwitchingGLM
 from neuromod.switching.one_hot import OneHot as OneHot
+from neuromod.switching.peri_event import peri_event as peri_event
 from neuromod.switching.plot import plot_connectivity as plot_connectivity
 from neuromod.switching.plot import plot_convergence as plot_convergence
-from neuromod.switching.plot import plot_dwell_times as plot_dwell_times
 from neuromod.switching.plot import plot_filters as plot_filters
 from neuromod.switching.plot import plot_rates as plot_rates
 from neuromod.switching.plot import plot_states as plot_states
 from neuromod.switching.plot import plot_transitions as plot_transitions
+from neuromod.switching.plot_checks import plot_selection as plot_selection
+from neuromod.switching.plot_checks import plot_time_rescaling as plot_time_rescaling
+from neuromod.switching.plot_events import plot_dwell_times as plot_dwell_times
+from neuromod.switching.plot_events import plot_peri_event as plot_peri_event
+from neuromod.switching.plot_network import plot_edges as plot_edges
+from neuromod.switching.plot_network import plot_preferences as plot_preferences
 from neuromod.switching.predict import decode as decode
 from neuromod.switching.predict import filter as filter
 from neuromod.switching.predict import predict as predict
@@ -35,6 +41,7 @@ from neuromod.switching.predict import score as score
 from neuromod.switching.predict import smooth as smooth
 from neuromod.switching.priors import Gaussian as Gaussian
 from neuromod.switching.priors import Ridge as Ridge
+from neuromod.switching.select import select as select
 from neuromod.switching.simulate import simulate as simulate
 from neuromod.switching.stream import make_stepper as make_stepper
 
@@ -60,18 +67,25 @@ __all__ = [
     "make_stepper",
     "match_states",
     "occupancy",
+    "peri_event",
     "plot_connectivity",
     "plot_convergence",
     "plot_dwell_times",
+    "plot_edges",
     "plot_filters",
+    "plot_peri_event",
+    "plot_preferences",
     "plot_rates",
+    "plot_selection",
     "plot_states",
+    "plot_time_rescaling",
     "plot_transitions",
     "posterior_predictive",
     "predict",
     "raised_cosine_basis",
     "sample_states",
     "score",
+    "select",
     "simulate",
     "smooth",
     "state_accuracy",

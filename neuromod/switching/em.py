@@ -13,13 +13,16 @@ from tqdm import tqdm
 from neuromod import kernels
 from neuromod.core.errors import DivergedError
 from neuromod.core.progress import progress_bar
-from neuromod.switching import glm, inference
+from neuromod.core.slabs import Slabs
+from neuromod.switching import glm, inference, starts
 from neuromod.switching.inference import Problem, Proposal
 from neuromod.switching.information import ROWS_OF_ERRORS
 from neuromod.switching.model import SwitchingGLM
+from neuromod.switching.observations import Values
 from neuromod.switching.priors import Ridge
 
 SCORING_STEPS_AT_START = 3
+NOISE_AT_START = 1.0
 EARLY = 100.0
 # A step that lowers an objective is tried again as if the data curved this much more.
 CAUTION = 8.0
@@ -89,18 +92,48 @@ def starting_points(
     guesses: Iterable[Float[np.ndarray, "session time state"]],
 ) -> list[Climber]:
     """Fit one model to every guess of the states."""
+    start = Climber(blank, inference.start_prior(problem.prior, blank, baseline))
+    return [fit_to(guess, start, problem) for guess in guesses]
+
+
+def fit_to(
+    guess: Float[np.ndarray, "session time state"], climber: Climber, problem: Problem
+) -> Climber:
+    """Take a few steps of the GLMs towards a guess of the states."""
     bins, recording = problem.bins, problem.recording
+    weights = guess.astype(recording.inputs.dtype)
+    weights = inference.observed_rows(weights, recording)
+    for _ in range(SCORING_STEPS_AT_START):
+        statistics = bins.differentiate(climber.model, weights)
+        information = bins.inform(climber.model, weights)
+        ascent = ascend(climber, problem, weights, statistics, information)
+        climber = Climber(ascent.proposal.model, ascent.proposal.prior_state)
+    return climber
+
+
+def starts_around_one_glm(
+    blank: SwitchingGLM,
+    problem: Problem,
+    baseline: Float[np.ndarray, " neuron"],
+    seed: int,
+    n_restarts: int,
+) -> list[Climber]:
+    """Fit the GLM of one state, and add noise to its coefficients in every state.
+
+    States of behaviour differ in how inputs are weighed, which clusters of the
+    choices do not show (Ashwood et al. 2022).
+    """
+    start = Climber(blank, inference.start_prior(problem.prior, blank, baseline))
+    shape = (*problem.recording.observed.shape, blank.n_states)
+    same = fit_to(np.full(shape, 1 / blank.n_states), start, problem)
+    generator = np.random.default_rng(seed)
+    values = np.asarray(glm.coefficients(same.model))
+    free = glm.is_free(blank).reshape(values.shape)
     climbers = []
-    for guess in guesses:
-        weights = guess.astype(recording.inputs.dtype)
-        weights = inference.observed_rows(weights, recording)
-        climber = Climber(blank, inference.start_prior(problem.prior, blank, baseline))
-        for _ in range(SCORING_STEPS_AT_START):
-            statistics = bins.differentiate(climber.model, weights)
-            information = bins.inform(climber.model, weights)
-            ascent = ascend(climber, problem, weights, statistics, information)
-            climber = Climber(ascent.proposal.model, ascent.proposal.prior_state)
-        climbers.append(climber)
+    for _ in range(n_restarts):
+        noise = generator.normal(0, NOISE_AT_START, values.shape).astype(values.dtype)
+        noisy = jnp.asarray(np.where(free, values + noise, 0))
+        climbers.append(same._replace(model=glm.with_coefficients(same.model, noisy)))
     return climbers
 
 
@@ -108,7 +141,9 @@ def race_from_starts(
     blank: SwitchingGLM,
     problem: Problem,
     baseline: Float[np.ndarray, " neuron"],
-    guesses: Iterable[Float[np.ndarray, "session time state"]],
+    values: Values | Slabs,
+    seed: int,
+    n_restarts: int,
     max_iterations: int,
     tolerance: float,
     progress: bool,
@@ -122,7 +157,13 @@ def race_from_starts(
     """
     smooth = isinstance(problem.prior, Ridge)
     first = problem if smooth else problem._replace(prior=_ridge_like(problem.prior))
-    climbers = starting_points(blank, first, baseline, guesses)
+    n_restarts = n_restarts if blank.n_states > 1 else 1
+    if blank.layout.n_inputs and not blank.layout.n_edges:
+        climbers = starts_around_one_glm(blank, first, baseline, seed, n_restarts)
+    else:
+        lengths = np.asarray(problem.recording.lengths)
+        guesses = starts.guesses(values, lengths, blank.n_states, seed, n_restarts)
+        climbers = starting_points(blank, first, baseline, guesses)
     early = tolerance * (1.0 if smooth and len(climbers) == 1 else EARLY)
     runs = []
     with progress_bar(len(climbers), "fit", "start", shown=progress) as bar:

@@ -238,14 +238,13 @@ def fit(
             race, kinds = _follow(problem, blank, rate, seed, progress)
             problem = problem._replace(prior=Ridge(0.0))
         elif init is None:
-            values, lengths = prepared.recording.values, prepared.data.lengths
-            n_starts = n_restarts if n_states > 1 else 1
-            guesses = starts.guesses(values, lengths, n_states, seed, n_starts)
             race = em.race_from_starts(
                 blank,
                 problem,
                 baseline,
-                guesses,
+                prepared.recording.values,
+                seed,
+                n_restarts,
                 max_iterations,
                 tolerance,
                 progress,

@@ -13,8 +13,7 @@ from neuromod.core.result import Result
 from neuromod.core.sequences import gather
 from neuromod.core.style import DIVERGING, new_axes, state_colours, styled
 from neuromod.switching.data import group
-from neuromod.switching.metrics import dwell_times
-from neuromod.switching.predict import decode, smooth
+from neuromod.switching.predict import smooth
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,6 +30,8 @@ def plot_states(
     start: float | None = None,
     stop: float | None = None,
     session: str | None = None,
+    inputs: Any = None,
+    transition_inputs: Any = None,
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the spikes over time, on a ground coloured by the most probable state.
@@ -48,6 +49,8 @@ def plot_states(
         Stretch to draw, in seconds; the whole session if omitted.
     session
         Label of the session to draw; the first if omitted.
+    inputs, transition_inputs : (time, input)
+        Inputs, if the fit had them.
     ax
         Axes to draw on; a new figure if omitted.
 
@@ -56,7 +59,8 @@ def plot_states(
     Axes
         One row per neuron; opacity of the ground is the state's probability.
     """
-    counts, probability = _one_session(fit, spikes, session)
+    smoothed = smooth(fit, spikes, inputs=inputs, transition_inputs=transition_inputs)
+    counts, probability = _one_session(spikes, smoothed, session)
     window = slice(start, stop)
     counts, probability = counts.sel(time=window), probability.sel(time=window)
     if counts.sizes["time"] == 0:
@@ -73,21 +77,20 @@ def plot_states(
     return ax
 
 
-def _one_session(fit: Result, spikes: Any, session: str | None):
-    data = gather(spikes, "spikes", ("time", "neuron"), "spikes")
+def _one_session(spikes: Any, smoothed: Any, session: str | None):
+    """Return counts and probabilities of one session; missing bins as silent."""
+    data = gather(spikes, "spikes", ("time", "neuron"), "spikes", join="neuron")
     label = data.labels[0] if session is None else str(session)
     if label not in data.labels:
         raise invalid("session", repr(label), f"one of {list(data.labels)}")
     index = data.labels.index(label)
-    length = data.lengths[index]
-    observed = data.observed[index, :length, None]
-    counts = xr.DataArray(
-        np.where(observed, np.asarray(data.values)[index, :length], np.nan),
-        dims=("time", "neuron"),
-        coords={"time": data.times[index], "neuron": data.coords["neuron"]},
-        attrs={"bin_size": fit.config["bin_size"]},
+    axes = {"time": data.times[index], "neuron": data.coords["neuron"]}
+    counts = xr.DataArray(np.asarray(data.values)[index, : data.lengths[index]], axes)
+    found = gather(smoothed, "smoothed", ("time", "state"), "state_probability")
+    axes = {"time": data.times[index], "state": found.coords["state"]}
+    return counts, xr.DataArray(
+        np.asarray(found.values)[index, : found.lengths[index]], axes
     )
-    return counts.fillna(0), smooth(fit, counts)
 
 
 def _draw_ground(ax: Axes, probability: xr.DataArray, width: float, n_rows: int):
@@ -168,7 +171,7 @@ def plot_connectivity(fit: Result, *, state: int = 0, ax: Axes | None = None) ->
         Sources along x, targets along y; red excites, blue inhibits. The colour
         scale is the same for all states of the fit.
     """
-    state = _require_state(fit, state)
+    state = require_state(fit, state)
     weight = group(fit.data, "parameters")["weight"].sum("basis")
     _require_couplings(fit)
     limit = float(np.quantile(np.abs(weight), 0.99)) or 1.0
@@ -182,11 +185,12 @@ def plot_connectivity(fit: Result, *, state: int = 0, ax: Axes | None = None) ->
     )
     ax.figure.colorbar(image, ax=ax, label="Weight", shrink=0.85)
     ax.set(xlabel="Source neuron", ylabel="Neuron", title=f"State {state}")
-    _neuron_ticks(ax, weight["neuron"].values)
+    neuron_ticks(ax, weight["neuron"].values)
     return ax
 
 
-def _neuron_ticks(ax: Axes, labels: np.ndarray) -> None:
+def neuron_ticks(ax: Axes, labels: np.ndarray) -> None:
+    """Name some of the neurons along both sides of a matrix."""
     every = max(1, len(labels) // 6)
     positions = np.arange(0, len(labels), every)
     names = [str(labels[i]) for i in positions]
@@ -196,19 +200,25 @@ def _neuron_ticks(ax: Axes, labels: np.ndarray) -> None:
 
 @styled
 def plot_rates(fit: Result, *, ax: Axes | None = None) -> Axes:
-    """Draw each neuron's rate (Hz) in each state when no one has fired before."""
+    """Draw what each neuron does in each state when no one has fired before.
+
+    Counts are drawn as rates (Hz), choices as probabilities, other values as they are.
+    """
     from neuromod.switching.observations import LINKS
 
     ax = new_axes(ax, (5.6, 2.6))
+    is_count = fit.model.observation in ("poisson", "negative_binomial")
     rates = np.asarray(LINKS[fit.model.link].rate(np.asarray(fit.model.bias)))
-    rates = rates / fit.config["bin_size"]
+    rates = rates / fit.config["bin_size"] if is_count else rates
     for state, colour in enumerate(state_colours(fit.model.n_states)):
         ax.plot(rates[state], "o", color=colour, label=f"state {state}")
     labels = group(fit.data, "parameters")["neuron"].values
     every = max(1, len(labels) // 24)
     positions = np.arange(0, len(labels), every)
     ax.set_xticks(positions, [str(labels[i]) for i in positions])
-    ax.set(xlabel="Neuron", ylabel="Baseline rate (Hz)", yscale="log")
+    ax.set(xlabel="Neuron", ylabel="Baseline expectation")
+    if is_count:
+        ax.set(ylabel="Baseline rate (Hz)", yscale="log")
     ax.legend(frameon=False, ncols=min(fit.model.n_states, 6))
     return ax
 
@@ -234,7 +244,7 @@ def plot_filters(
         Axes to draw on; a new figure if omitted.
     """
     _require_couplings(fit)
-    state = _require_state(fit, state)
+    state = require_state(fit, state)
     values = group(fit.data, "parameters")
     labels = [str(label) for label in values["neuron"].values]
     if str(neuron) not in labels:
@@ -278,51 +288,6 @@ def plot_transitions(fit: Result, *, ax: Axes | None = None) -> Axes:
 
 
 @styled
-def plot_dwell_times(fit: Result, spikes: Any, *, ax: Axes | None = None) -> Axes:
-    """Draw how long visits to each state last, along the most probable path.
-
-    Parameters
-    ----------
-    fit
-        Result of `neuromod.switching.fit`.
-    spikes : (time, neuron)
-        Spike counts of the fit's neurons, in any form that `fit` takes.
-
-    Other Parameters
-    ----------------
-    ax
-        Axes to draw on; a new figure if omitted.
-
-    Returns
-    -------
-    Axes
-        Per state the fraction of visits that last longer than a duration; the
-        dashed line is the geometric law of the fitted chain.
-    """
-    ax = new_axes(ax, (4.6, 2.8))
-    size = fit.config["bin_size"]
-    durations = dwell_times(decode(fit, spikes), size)
-    stay = np.diag(fit.model.transition_matrix)
-    for state, colour in enumerate(state_colours(fit.model.n_states)):
-        lengths = np.sort(durations.get(state, np.array([])))
-        if len(lengths) == 0:
-            continue
-        longer = 1 - np.arange(1, len(lengths) + 1) / len(lengths)
-        ax.step(lengths, longer, where="post", color=colour, label=f"state {state}")
-        grid = np.arange(1, round(lengths[-1] / size) + 1)
-        law = stay[state] ** grid
-        ax.step(grid * size, law, "--", where="post", color=colour, linewidth=0.8)
-    ax.set(
-        xlabel="Duration (s)",
-        ylabel="Fraction of visits that last longer",
-        xscale="log",
-        ylim=(0, 1.02),
-    )
-    ax.legend(frameon=False)
-    return ax
-
-
-@styled
 def plot_convergence(fit: Result, *, ax: Axes | None = None) -> Axes:
     """Draw how the objective of every restart climbed, in nats per observed bin."""
     history = group(fit.data, "history")["objective"]
@@ -355,7 +320,8 @@ def _require_couplings(fit: Result) -> None:
         )
 
 
-def _require_state(fit: Result, state: object) -> int:
+def require_state(fit: Result, state: object) -> int:
+    """Return the number of a state of the fit, or raise."""
     state = require_integer(state, "state", minimum=0)
     if state >= fit.model.n_states:
         raise invalid("state", state, f"a state from 0 to {fit.model.n_states - 1}")

@@ -31,7 +31,7 @@ COMMANDS = [
     ["info"],
     ["demo"],
     ["switching"],
-    *(["switching", verb] for verb in ("fit", "plot", "score")),
+    *(["switching", verb] for verb in ("select", "fit", "plot", "score")),
     *(["switching", verb] for verb in ("smooth", "filter", "decode", "predict")),
 ]
 HEAVY = ("jax", "xarray", "matplotlib", "scipy", "pandas", "h5netcdf", "pooch")

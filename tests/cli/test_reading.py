@@ -25,14 +25,14 @@ def fit(path, out, *options):
 @pytest.fixture
 def handed(monkeypatch):
     """Catch what `fit` hands to the model, which is then not fitted."""
-    spikes = []
+    handed = []
 
-    def caught(counts, *_, **__):
-        spikes.append(counts)
+    def caught(*, spikes, **__):
+        handed.append(spikes)
         raise InvalidInputError("caught")
 
     monkeypatch.setattr(nm.switching, "fit", caught)
-    return spikes
+    return handed
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
 
 from neuromod import errors, switching
 from tests.switching.models import as_recording, random_counts
+from tests.switching.test_plot_checks import a_selection
 
 
 @pytest.fixture(scope="module")
@@ -17,13 +19,19 @@ def fit(spikes):
 
 
 def test_every_plot_takes_and_returns_axes(fit, spikes):
+    check = switching.time_rescaling(fit, spikes, seed=0)
     calls = {
         "plot_states": (fit, spikes),
         "plot_connectivity": (fit,),
         "plot_convergence": (fit,),
         "plot_dwell_times": (fit, spikes),
+        "plot_edges": (fit,),
         "plot_filters": (fit, "n0"),
+        "plot_peri_event": (fit, spikes, [2.3, 2.8]),
+        "plot_preferences": (fit,),
         "plot_rates": (fit,),
+        "plot_selection": (a_selection(),),
+        "plot_time_rescaling": (check,),
         "plot_transitions": (fit,),
     }
     assert set(calls) == {n for n in switching.__all__ if n.startswith("plot_")}
@@ -33,6 +41,7 @@ def test_every_plot_takes_and_returns_axes(fit, spikes):
         assert own.get_ylabel(), name
         ax = plt.figure().add_subplot()
         assert getattr(switching, name)(*arguments, ax=ax) is ax
+        plt.close("all")
 
 
 def test_states_show_spikes_and_certainty(fit, spikes):
@@ -53,17 +62,6 @@ def test_missing_bins_are_not_drawn_as_silence(fit, spikes):
     ax = switching.plot_states(fit, missing)
     smoothed = switching.smooth(fit, missing).max("state")
     np.testing.assert_allclose(ax.images[0].get_array()[0, :, 3], 0.45 * smoothed)
-
-
-def test_dwell_times_and_their_law_are_the_same_fraction(fit, spikes):
-    ax = switching.plot_dwell_times(fit, spikes)
-    durations = switching.dwell_times(switching.decode(fit, spikes), 0.1)
-    data, law = ax.lines[0], ax.lines[1]
-    first = np.sort(durations[0])
-    for x, y in zip(data.get_xdata(), data.get_ydata(), strict=True):
-        assert y >= (first > x + 1e-9).mean() - 1e-12
-    stay = fit.model.transition_matrix[0, 0]
-    np.testing.assert_allclose(law.get_ydata()[0], stay)
 
 
 def test_connectivity_shows_the_summed_weights(fit):
@@ -101,12 +99,37 @@ def test_rates_are_in_hertz(fit):
     np.testing.assert_allclose(drawn, expected, rtol=1e-5)
 
 
-def test_dwell_times_in_every_form(fit, spikes):
-    one = switching.plot_dwell_times(fit, spikes)
-    many = switching.plot_dwell_times(fit, [spikes, spikes])
-    np.testing.assert_allclose(
-        np.unique(one.lines[0].get_xdata()), np.unique(many.lines[0].get_xdata())
+def test_choices_are_drawn_as_probabilities():
+    trials = as_recording(np.minimum(random_counts(seed=5, n_steps=80)[0], 1))
+    how = {"observation": "bernoulli", "basis": None, "prior": "ridge"}
+    fit = switching.fit(trials, 1, seed=0, **how, progress=False)
+    ax = switching.plot_rates(fit)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), trials.mean("time"), rtol=0.05)
+    assert ax.get_yscale() == "linear"
+    assert "Hz" not in ax.get_ylabel()
+
+
+def test_a_session_is_drawn_with_its_own_inputs(spikes):
+    """The state of each bin follows an input that differs between sessions."""
+    drive = xr.DataArray(
+        (np.arange(80) % 20 < 10).astype(float)[:, None],
+        {"time": spikes["time"], "input": ["u"]},
+        ("time", "input"),
     )
+    inputs = [drive, 1 - drive]
+    how = {"basis": None, "prior": "ridge", "n_restarts": 1, "progress": False}
+    fit = switching.fit([spikes, spikes], 2, seed=0, inputs=inputs, **how)
+    ax = switching.plot_states(fit, [spikes, spikes], session="1", inputs=inputs)
+    smoothed = switching.smooth(fit, [spikes, spikes], inputs=inputs)[1]
+    drawn = ax.images[0].get_array()[0, :, 3]
+    np.testing.assert_allclose(drawn, 0.45 * smoothed.max("state"))
+    ax = switching.plot_dwell_times(fit, [spikes, spikes], inputs=inputs)
+    assert ax.lines
+    ax = switching.plot_peri_event(
+        fit, [spikes, spikes], [[3.0], [3.0]], inputs=inputs, window=(0.0, 1.0)
+    )
+    mean = (smoothed + switching.smooth(fit, [spikes] * 2, inputs=inputs)[0]) / 2
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), mean[30:41, 0])
 
 
 def _uncoupled(spikes):
