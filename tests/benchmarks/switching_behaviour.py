@@ -36,6 +36,8 @@ PRIORS = ("one_hot", "ridge")
 N_STATES = (2, 3, 4, 5, 6)
 BIN_SIZE = 0.25
 SHORTEST_SHIFT = 60.0
+# The agreement, that of every shift, and whether the animal ran in the scored bins.
+Judged = tuple[float, np.ndarray, np.ndarray]
 
 
 def main() -> None:
@@ -68,7 +70,7 @@ def study(recording, n_states: int, prior: str) -> dict[str, Any]:
     cpu_seconds = time.process_time() - started
     states = nm.switching.decode(fit, spikes).values
     judge = matched if n_states == 2 else taught
-    agreement, null, n_scored = judge(states, block)
+    agreement, null, labels = judge(states, block)
     percentile = float(np.quantile(null, 0.99))
     stays = np.diag(np.asarray(fit.model.transition_matrix))
     return {
@@ -79,25 +81,27 @@ def study(recording, n_states: int, prior: str) -> dict[str, Any]:
         "shifts_median": round(float(np.median(null)), 4),
         "above": agreement > percentile,
         "p_value": round((1 + int((null >= agreement).sum())) / (1 + len(null)), 5),
-        "n_scored_bins": n_scored,
+        "larger_block": round(float(max(labels.mean(), 1 - labels.mean())), 4),
+        "n_scored_bins": len(labels),
         "mean_dwell_s": (BIN_SIZE / (1 - stays)).round(2).tolist(),
         "converged": bool(fit.data["history"].attrs["converged"]),
         "cpu_seconds_with_compilation": round(cpu_seconds, 1),
     }
 
 
-def matched(states: np.ndarray, block: np.ndarray) -> tuple[float, np.ndarray, int]:
+def matched(states: np.ndarray, block: np.ndarray) -> Judged:
     """Match two states to two behaviours, here and at every shift."""
     labelled = block != "unlabelled"
+    labels = (block == "run")[labelled]
     found = nm.switching.circular_shift_test(
         states[labelled],
-        (block == "run")[labelled].astype(int),
+        labels.astype(int),
         minimum_shift=int(SHORTEST_SHIFT / BIN_SIZE),
     )
-    return found.agreement, found.null, int(labelled.sum())
+    return found.agreement, found.null, labels
 
 
-def taught(states: np.ndarray, block: np.ndarray) -> tuple[float, np.ndarray, int]:
+def taught(states: np.ndarray, block: np.ndarray) -> Judged:
     """Learn which behaviour each state means, then score what has not been seen."""
     teaching, scored = halves(block)
     running = block == "run"
@@ -110,7 +114,7 @@ def taught(states: np.ndarray, block: np.ndarray) -> tuple[float, np.ndarray, in
     shortest = int(SHORTEST_SHIFT / BIN_SIZE)
     shifts = range(shortest, len(labels) - shortest + 1)
     null = np.array([(told == np.roll(labels, shift)).mean() for shift in shifts])
-    return float((told == labels).mean()), null, len(labels)
+    return float((told == labels).mean()), null, labels
 
 
 def halves(block: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
