@@ -67,11 +67,12 @@ def study(recording, n_states: int, settings: str) -> dict:
     session = recording["session"].values.astype(int)
     fold = np.random.default_rng(0).permutation(session.max() + 1) % N_FOLDS
     started = time.process_time()
-    found = []
+    found, converged = [], 0
     for held_out in range(N_FOLDS):
         tested = fold[session] == held_out
         fit = fitted(recording.isel(time=~tested), n_states, settings)
         found.append(scores(fit, recording.isel(time=tested)))
+        converged += bool(fit.data["history"].attrs["converged"])
     n_trials, gained, told = np.array(found).T
     bits = gained.sum() / n_trials.sum() / np.log(2)
     return {
@@ -81,6 +82,7 @@ def study(recording, n_states: int, settings: str) -> dict:
         "bits_per_trial": round(bits, 4),
         "yardstick_bits_per_trial": YARDSTICK[n_states],
         "fold_bits_per_trial": (gained / n_trials / np.log(2)).round(4).tolist(),
+        "n_folds_converged": converged,
         "cpu_seconds_with_compilation": round(time.process_time() - started, 1),
     }
 
