@@ -3,6 +3,8 @@
 if __name__ == "datasets":
     raise ImportError("this package is imported as neuromod.datasets")
 
+from neuromod.datasets.choices import load_choices as load_choices
+from neuromod.datasets.choices import simulate_choices as simulate_choices
 from neuromod.datasets.registry import describe as describe
 from neuromod.datasets.registry import load as load
 from neuromod.datasets.registry import names as list
@@ -16,7 +18,9 @@ __all__ = [
     "fetch",
     "list",
     "load",
+    "load_choices",
     "load_spikes",
+    "simulate_choices",
     "simulate_switching",
     "status",
 ]

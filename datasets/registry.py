@@ -138,7 +138,8 @@ def load(name: str, /, *, download: bool = True, **options: Any) -> "xr.DataTree
     -------
     xarray.DataTree
         ``recording``, with the same variables and dimensions as from the simulated
-        twin, and ``behaviour``. Licence and citation are in ``attrs``.
+        twin, and ``behaviour`` where it was recorded beside. Licence and citation are
+        in ``attrs``.
 
     Raises
     ------
@@ -152,3 +153,14 @@ def function(address: str) -> Callable[..., Any]:
     """Import the function at ``module:function``, as the registry writes it."""
     module, _, attribute = address.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def attributes(entry: Entry) -> dict[str, str]:
+    """Return what a loaded recording carries of its origin."""
+    return {
+        "title": entry.title,
+        "source": entry.source,
+        "licence": entry.licence,
+        "citation": entry.citation,
+        "quality": "; ".join(entry.quality),
+    }

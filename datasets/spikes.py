@@ -13,7 +13,7 @@ import xarray as xr
 
 from neuromod import io
 from neuromod.datasets import registry, store
-from neuromod.datasets.registry import Entry
+from neuromod.datasets.registry import attributes
 from neuromod.io.reading import several
 
 RECOMMENDED = "recommended"
@@ -81,7 +81,7 @@ def load_spikes(
     if names:
         signals = io.read_behaviour(path, names, crop=trains, intervals=None)
         tree["behaviour"] = xr.DataTree(_signed(signals))
-    tree.attrs = _attributes(entry)
+    tree.attrs = attributes(entry)
     return tree
 
 
@@ -105,13 +105,3 @@ def _signed(signals: xr.Dataset) -> xr.Dataset:
     """Turn unsigned samples into floats, whose differences can be negative."""
     unsigned = {k: v.astype(float) for k, v in signals.items() if v.dtype.kind == "u"}
     return signals.assign(unsigned)
-
-
-def _attributes(entry: Entry) -> dict[str, str]:
-    return {
-        "title": entry.title,
-        "source": entry.source,
-        "licence": entry.licence,
-        "citation": entry.citation,
-        "quality": "; ".join(entry.quality),
-    }

@@ -104,14 +104,14 @@ def simulate_switching(
     n_states = dimensions.require_integer(n_states, "n_states")
     n_neurons = dimensions.require_integer(n_neurons, "n_neurons")
     seed = dimensions.require_integer(seed, "seed", minimum=0)
-    connected = _require_probability(connection_probability, "connection_probability")
-    stay = _require_probability(stay_probability, "stay_probability")
+    connected = require_probability(connection_probability, "connection_probability")
+    stay = require_probability(stay_probability, "stay_probability")
     generator = np.random.default_rng(seed)
     truth = _draw_couplings(generator, n_states, n_neurons, connected)
     bias = generator.uniform(-MAXIMUM_BIAS, MAXIMUM_BIAS, n_neurons)
     model = SwitchingGLM(
         initial=np.full(n_states, 1 / n_states),
-        transition_matrix=_transition_matrix(n_states, stay),
+        transition_matrix=sticky_matrix(n_states, stay),
         bias=np.tile(bias, (n_states, 1)),
         weight=(truth["adjacency"] * truth["strength"]).values[..., None],
         basis=exponential_basis(n_lags),
@@ -153,14 +153,16 @@ def _draw_couplings(
     )
 
 
-def _transition_matrix(n_states: int, stay: float) -> np.ndarray:
+def sticky_matrix(n_states: int, stay: float) -> np.ndarray:
+    """Return a transition matrix whose states stay, or else go anywhere alike."""
     if n_states == 1:
         return np.ones((1, 1))
     leave = (1 - stay) / (n_states - 1)
     return np.where(np.eye(n_states, dtype=bool), stay, leave)
 
 
-def _require_probability(value: float, argument: str) -> float:
+def require_probability(value: float, argument: str) -> float:
+    """Return a probability between 0 and 1, or raise."""
     if isinstance(value, int | float | np.number) and 0 < value < 1:
         return float(value)
     raise invalid(argument, repr(value), "a probability between 0 and 1")
