@@ -16,17 +16,37 @@ so its GLM has C - 1 linear predictors; the first option has $\eta = 0$.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import gammaln
 from jaxtyping import Array
+from scipy import special
 
 from neuromod.core.errors import choice, invalid
 
 Values = Array | np.ndarray
+
+
+class Space(NamedTuple):
+    """The functions that rates and log-probabilities are written in."""
+
+    numpy: Any
+    softplus: Callable
+    sigmoid: Callable
+    gammaln: Callable
+
+
+JAX = Space(jnp, jax.nn.softplus, jax.nn.sigmoid, gammaln)
+NUMPY = Space(np, lambda x: np.logaddexp(x, 0), special.expit, special.gammaln)
+
+
+def space_of(array: Values) -> Space:
+    """Return JAX for its arrays, numpy for others: one formula to fit and to stream."""
+    return JAX if isinstance(array, Array) else NUMPY
+
 
 # Keeps the logarithm of a rate finite where a link underflows.
 RATE_FLOOR = 1e-8
@@ -71,7 +91,7 @@ class Observation(NamedTuple):
 
 
 def _sigmoid_rate(eta):
-    return RATE_FLOOR + (1 - RATE_FLOOR) * jax.nn.sigmoid(eta)
+    return RATE_FLOOR + (1 - RATE_FLOOR) * space_of(eta).sigmoid(eta)
 
 
 def _sigmoid_slope(eta, rate):
@@ -85,9 +105,10 @@ def _sigmoid_inverse(rate):
 
 
 def _softmax_rate(eta):
-    largest = jnp.maximum(eta.max(axis=-1, keepdims=True), 0)
-    weights = jnp.exp(eta - largest)
-    return weights / (jnp.exp(-largest) + weights.sum(axis=-1, keepdims=True))
+    exp = space_of(eta).numpy.exp
+    largest = eta.max(axis=-1, keepdims=True).clip(min=0)
+    weights = exp(eta - largest)
+    return weights / (exp(-largest) + weights.sum(axis=-1, keepdims=True))
 
 
 def _softmax_inverse(rate):
@@ -98,13 +119,17 @@ def _softmax_inverse(rate):
 
 LINKS: dict[str, Link] = {
     "softplus": Link(
-        jax.nn.softplus,
+        lambda eta: space_of(eta).softplus(eta),
         lambda eta, rate: -jnp.expm1(-rate),
         lambda rate: rate + jnp.log(-jnp.expm1(-rate)),
     ),
     "sigmoid": Link(_sigmoid_rate, _sigmoid_slope, _sigmoid_inverse),
-    "exp": Link(jnp.exp, lambda eta, rate: rate, jnp.log),
-    "identity": Link(jnp.asarray, lambda eta, rate: jnp.ones_like(rate), jnp.asarray),
+    "exp": Link(
+        lambda eta: space_of(eta).numpy.exp(eta), lambda eta, rate: rate, jnp.log
+    ),
+    "identity": Link(
+        lambda eta: eta, lambda eta, rate: jnp.ones_like(rate), jnp.asarray
+    ),
     "softmax": Link(
         _softmax_rate, lambda eta, rate: rate * (1 - rate), _softmax_inverse
     ),
@@ -112,21 +137,21 @@ LINKS: dict[str, Link] = {
 
 
 def _no_base(value):
-    return jnp.zeros_like(value)
+    return 0 * value
 
 
 def _count_base(value):
-    return -gammaln(value + 1)
+    return -space_of(value).gammaln(value + 1)
 
 
 def _poisson_log_probability(count, rate, dispersion):
-    return count * jnp.log(rate + RATE_FLOOR) - rate
+    return count * space_of(rate).numpy.log(rate + RATE_FLOOR) - rate
 
 
 def _bernoulli_log_probability(value, rate, dispersion):
-    happened = jnp.minimum(value, 1)
-    absent = jnp.log(1 - rate + RATE_FLOOR)
-    return happened * jnp.log(rate + RATE_FLOOR) + (1 - happened) * absent
+    log, happened = space_of(rate).numpy.log, value.clip(max=1)
+    absent = log(1 - rate + RATE_FLOOR)
+    return happened * log(rate + RATE_FLOOR) + (1 - happened) * absent
 
 
 def _bernoulli_score(value, rate, dispersion):
@@ -135,22 +160,25 @@ def _bernoulli_score(value, rate, dispersion):
 
 
 def _negative_binomial_log_probability(count, rate, dispersion):
+    space = space_of(rate)
     size, spread = 1 / dispersion, dispersion * rate
-    ways = gammaln(count + size) - gammaln(size)
-    more = jnp.log(spread + RATE_FLOOR) - jnp.log1p(spread)
-    return ways + count * more - size * jnp.log1p(spread)
+    ways = space.gammaln(count + size) - space.gammaln(size)
+    less = space.numpy.log1p(spread)
+    more = space.numpy.log(spread + RATE_FLOOR) - less
+    return ways + count * more - size * less
 
 
 def _gaussian_log_probability(value, rate, dispersion):
     squares = (value - rate) ** 2 / dispersion
-    return -0.5 * (squares + jnp.log(2 * jnp.pi * dispersion))
+    return -0.5 * (squares + space_of(rate).numpy.log(2 * np.pi * dispersion))
 
 
 def _categorical_log_probability(value, rate, dispersion):
     """Share the first option's part between the indicators of the others."""
     first = 1 - value.sum(axis=-1, keepdims=True)
-    absent = jnp.log(1 - rate.sum(axis=-1, keepdims=True) + RATE_FLOOR)
-    return value * jnp.log(rate + RATE_FLOOR) + first * absent / rate.shape[-1]
+    log = space_of(rate).numpy.log
+    absent = log(1 - rate.sum(axis=-1, keepdims=True) + RATE_FLOOR)
+    return value * log(rate + RATE_FLOOR) + first * absent / rate.shape[-1]
 
 
 def _draw_negative_binomial(generator, rate, dispersion):

@@ -1,22 +1,22 @@
-"""The filter one bin at a time: which state the brain is in, while it is recorded."""
+"""The filter one bin at a time: which state the brain is in, while it is recorded.
+
+In plain numpy: to hand a bin to a compiled program and to wait for its answer takes
+several times longer than the arithmetic.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Float
 
-from neuromod import kernels
 from neuromod.core.errors import ShapeError, invalid
-from neuromod.core.precision import precision_context
+from neuromod.core.precision import Precision, precision_context
 from neuromod.core.result import Result
-from neuromod.switching import chain, glm
+from neuromod.switching import glm
 from neuromod.switching.data import require_fit
-from neuromod.switching.features import Features
 from neuromod.switching.model import SwitchingGLM
-from neuromod.switching.observations import Values
+from neuromod.switching.observations import LINKS, OBSERVATIONS, Observation, Values
 
 
 class StreamState(NamedTuple):
@@ -28,13 +28,13 @@ class StreamState(NamedTuple):
         The last bins, the most recent first.
     filtered : (state,)
         Probability of each state in the last bin.
-    begun : ()
+    begun
         False before the first bin.
     """
 
-    past: Float[Values, "lag neuron"]
-    filtered: Float[Values, " state"]
-    begun: Bool[Values, ""]
+    past: Float[np.ndarray, "lag neuron"]
+    filtered: Float[np.ndarray, " state"]
+    begun: bool
 
 
 class StreamStep(NamedTuple):
@@ -56,7 +56,7 @@ class StreamStep(NamedTuple):
 
 
 class Stepper(NamedTuple):
-    """The filter of a fit, compiled for one bin at a time.
+    """The filter of a fit, for one bin at a time.
 
     Parameters
     ----------
@@ -82,8 +82,8 @@ def make_stepper(fit: Result) -> Stepper:
     Returns
     -------
     Stepper
-        Plain arrays in and out. Nothing is compiled after this call, and nothing
-        grows with the number of bins.
+        Plain arrays in and out. Nothing is compiled, and nothing grows with the number
+        of bins.
 
     Raises
     ------
@@ -108,29 +108,15 @@ def make_stepper(fit: Result) -> Stepper:
     """
     require_fit(fit)
     model, precision = fit.model, fit.config["precision"]
-    dtype = np.dtype(precision)
-    model = jax.tree.map(lambda array: np.asarray(array, dtype), model)
+    dtype, terms = np.dtype(precision), _terms(model, precision)
     sizes = {
         "values": model.n_neurons,
         "inputs": model.layout.n_inputs,
         "transition_inputs": model.n_transition_inputs,
     }
     start = StreamState(
-        np.zeros((max(model.n_lags, 1), model.n_neurons), dtype),
-        np.asarray(model.initial, dtype),
-        np.zeros((), bool),
+        np.zeros((max(model.n_lags, 1), model.n_neurons), dtype), terms.initial, False
     )
-    blank = [np.zeros(size, dtype) for size in sizes.values()]
-
-    @jax.jit
-    def advance(state, values, inputs, transition_inputs):
-        # The parameters are constants of the program: handing them in takes longer
-        # than to compute with them.
-        return _step(model, state, values, inputs, transition_inputs)
-
-    with precision_context(precision):
-        start = jax.tree.map(jnp.asarray, start)
-        jax.block_until_ready(advance(start, *blank))
 
     def step(
         state: StreamState,
@@ -151,52 +137,130 @@ def make_stepper(fit: Result) -> Stepper:
                     "Pass one number for each of the fit's, in its order.",
                     ShapeError,
                 )
-        with precision_context(precision):
-            moved, told = advance(state, *given)
-        # One look at the device, which has to be waited for.
-        found = np.asarray(told)
-        return StreamStep(moved, found[:-1], float(found[-1]))
+        return _step(terms, state, *given)
 
     return Stepper(start, step)
 
 
+class Terms(NamedTuple):
+    """The parameters of a model in the order in which a step uses them.
+
+    Parameters
+    ----------
+    initial : (state,)
+        Probability of each state in the first bin.
+    matrix, log_matrix : (state, state_to)
+        The transition matrix, and its logarithm.
+    tilt : (state, state_to, transition_input)
+        Effect of inputs on the log-odds of a jump.
+    common : (state and neuron, common)
+        Weights of what all neurons see.
+    own : (state, neuron, self_basis)
+        Weights of a neuron's own history.
+    dispersion : (state, neuron)
+        Of the observation.
+    basis, self_basis : (basis, lag)
+        What the history is seen through.
+    recurrent
+        Whether the history tilts the jumps.
+    rate, observation
+        Link and observation.
+    """
+
+    initial: np.ndarray
+    matrix: np.ndarray
+    log_matrix: np.ndarray
+    tilt: np.ndarray
+    common: np.ndarray
+    own: np.ndarray
+    dispersion: np.ndarray
+    basis: np.ndarray
+    self_basis: np.ndarray
+    recurrent: bool
+    rate: Callable
+    observation: Observation
+
+
+def _terms(model: SwitchingGLM, dtype: Precision) -> Terms:
+    with precision_context(dtype):
+        split = glm.split_coefficients(model, glm.coefficients(model))
+        common, own = (np.array(part, dtype) for part in split)
+    matrix = np.asarray(model.transition_matrix, dtype)
+    with np.errstate(divide="ignore"):
+        log_matrix = np.log(matrix)
+    return Terms(
+        np.asarray(model.initial, dtype),
+        matrix,
+        log_matrix,
+        np.asarray(model.transition_weight, dtype),
+        common.reshape(-1, common.shape[-1]),
+        own,
+        np.asarray(model.dispersion, dtype),
+        np.asarray(model.basis, dtype),
+        np.asarray(model.self_basis, dtype),
+        model.recurrent,
+        LINKS[model.link].rate,
+        OBSERVATIONS[model.observation],
+    )
+
+
 def _step(
-    model: SwitchingGLM,
+    terms: Terms,
     state: StreamState,
-    values: Float[Values, " neuron"],
-    inputs: Float[Values, " input"],
-    transition_inputs: Float[Values, " transition_input"],
-) -> tuple[StreamState, Float[Array, " told"]]:
-    """Take in one bin; tell the states' probabilities and the bin's log-likelihood."""
-    missing = jnp.isnan(values).any()
-    values = jnp.where(jnp.isnan(values), 0, values)
-    evidence = jnp.where(missing, 0, _evidence(model, state.past, values, inputs))
-    if model.recurrent:
-        seen = jnp.ravel(_seen(state.past, model.basis))
-        transition_inputs = jnp.concatenate([transition_inputs, seen])
-    jump = jnp.stack([transition_inputs, transition_inputs])
-    transition = jnp.reshape(chain.transitions(model, jump), (model.n_states, -1))
-    predicted = jnp.where(state.begun, state.filtered @ transition, model.initial)
-    found = kernels.hmm_step(predicted, transition, evidence)
-    past = jnp.concatenate([values[None], state.past[:-1]])
-    log_likelihood = jnp.where(missing, 0, found.log_normaliser)
-    told = jnp.concatenate([found.filtered, log_likelihood[None]])
-    return StreamState(past, found.filtered, jnp.ones((), bool)), told
+    values: np.ndarray,
+    inputs: np.ndarray,
+    transition_inputs: np.ndarray,
+) -> StreamStep:
+    """Take in one bin: predict its state, weigh that by the evidence."""
+    seen = _seen(state.past, terms.basis).ravel()
+    predicted = terms.initial
+    if state.begun:
+        if terms.recurrent:
+            transition_inputs = np.concatenate([transition_inputs, seen])
+        predicted = state.filtered @ _transition(terms, transition_inputs)
+    missing = bool(np.isnan(values).any())
+    if missing:
+        values = np.where(np.isnan(values), 0, values)
+        filtered, log_likelihood = predicted, 0.0
+    else:
+        evidence = _evidence(terms, state.past, seen, values, inputs)
+        filtered, log_likelihood = _weigh(predicted, evidence)
+    past = np.concatenate([values[None], state.past[:-1]])
+    return StreamStep(StreamState(past, filtered, True), filtered, log_likelihood)
 
 
-def _evidence(model: SwitchingGLM, past, values, inputs) -> Float[Array, " state"]:
+def _transition(terms: Terms, inputs: np.ndarray) -> np.ndarray:
+    """Return the probabilities of the jump into this bin."""
+    if not inputs.size:
+        return terms.matrix
+    log_odds = terms.log_matrix + terms.tilt @ inputs
+    odds = np.exp(log_odds - log_odds.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def _evidence(terms: Terms, past, seen, values, inputs) -> np.ndarray:
     """Return how well every state explains one bin."""
-    couplings = jnp.ravel(_seen(past, model.basis))
-    common = jnp.concatenate([jnp.ones(1, values.dtype), inputs, couplings])
-    features = Features(common[None], _seen(past, model.self_basis)[None])
-    features = jax.lax.optimization_barrier(features)
-    rows = glm.Rows(features, values[None], None)
-    weights = jnp.zeros((1, model.n_states), values.dtype)
-    return glm.evaluate(model, rows, weights).evidence[0]
+    common = np.concatenate([np.ones(1, values.dtype), inputs, seen])
+    eta = (terms.common @ common).reshape(terms.dispersion.shape)
+    if terms.own.shape[-1]:
+        eta = eta + (terms.own * _seen(past, terms.self_basis)).sum(-1)
+    rate, observation = terms.rate(eta), terms.observation
+    explained = observation.log_probability(values, rate, terms.dispersion).sum(-1)
+    return np.asarray(explained + observation.log_base(values).sum())
 
 
-def _seen(
-    past: Float[Values, "lag neuron"], basis: Float[Values, "basis lag"]
-) -> Float[Array, "neuron basis"]:
-    """See the past through basis functions."""
-    return jnp.asarray(past)[: basis.shape[1]].T @ basis.T
+def _weigh(predicted: np.ndarray, evidence: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the probability of each state, and the log-probability of the bin."""
+    with np.errstate(divide="ignore"):
+        joint = np.log(predicted) + evidence
+    shift = joint.max()
+    if np.isneginf(shift):  # No state explains the bin: it tells nothing of them.
+        return predicted, -np.inf
+    weights = np.exp(joint - shift)
+    scale = weights.sum()
+    return weights / scale, float(shift + np.log(scale))
+
+
+def _seen(past: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """See the past (lag, neuron) through basis functions: (neuron, basis)."""
+    return past[: basis.shape[1]].T @ basis.T
