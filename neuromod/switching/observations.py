@@ -55,7 +55,7 @@ RATE_FLOOR = 1e-8
 class Link(NamedTuple):
     """From the linear predictor to the expected value, its slope, and back."""
 
-    rate: Callable[[Values], Array]
+    rate: Callable[[Values], Any]
     slope: Callable[[Values, Values], Values]
     inverse: Callable[[Values], Values]
 
