@@ -163,7 +163,7 @@ def run(
     """Let a library climb, in a process of its own; return its trace and versions."""
     with tempfile.TemporaryDirectory() as name:
         asked, answered = Path(name, "problem.npz"), Path(name, "trace.npz")
-        np.savez(asked, **problem)
+        np.savez(asked, allow_pickle=False, **problem)
         command = [python, climbs.__file__, climb, asked, answered]
         done = subprocess.run(
             [*map(str, command), "--seconds", str(seconds)],
@@ -266,6 +266,7 @@ def main() -> None:
                 versions[library] = told
                 curves[climb] = curve(problem, found)
                 compiled[climb] = round(float(found["compile"]), 2)
+                print(task, seed, climb, f"{curves[climb][1].max():.6f}", flush=True)
             row = {"task": task, "start": seed, "n_bins": len(problem["values"])}
             row |= {"climbs": compare(curves), "compile_s": compiled}
             rows.append(row)

@@ -202,7 +202,7 @@ def trace_neuromod(problem: Arrays) -> Arrays:
         recording = jax.device_put(recording_of(problem))
         start = [problem[name] for name in PARAMETERS]
         model = jax.device_put(model_of(problem, *start))
-        one, none = np.ones(()), np.zeros(())
+        one, none = jax.numpy.ones(()), jax.numpy.zeros(())
         chain_prior = ChainPrior(one, none, one)
         rows = inference.rows_of(model, recording)
         whole = inference.Problem(recording, rows, Ridge(none), chain_prior)
@@ -251,7 +251,7 @@ def main() -> None:
         found = trace_neuromod(problem)
     else:
         found = trace(CLIMBS[options.climb], problem, options.seconds)
-    np.savez(options.trace, **found)
+    np.savez(options.trace, allow_pickle=False, **found)
     print(json.dumps(facts()))
 
 

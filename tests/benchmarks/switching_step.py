@@ -118,8 +118,8 @@ def of_neuromod(alone: bool, save: Callable[[tuple, np.ndarray], None]) -> Prepa
                 basis=np.ones((1, 1), dtype),
                 link=link,
             )
-            own = np.zeros((n_bins, n_neurons, 0), dtype)
-            rows = glm.Rows(Features(regressors, own), counts, None)
+            own = jnp.zeros((n_bins, n_neurons, 0), dtype)
+            rows = glm.Rows(Features(jnp.asarray(regressors), own), counts, None)
             model, rows, posterior = jax.device_put((model, rows, posterior))
         if work == GRADIENT:
             arguments = (model, rows, posterior)
@@ -234,6 +234,7 @@ def _adam_steps(rows, coefficients, link):
     """Prepare the M-step of the paper: biases that the states share, and couplings."""
     import torch
 
+    counts, regressors, posterior = rows
     n_states, n_neurons = coefficients.shape[:2]
     start = (coefficients[0, :, 0].clone(), coefficients[..., 1:].clone())
 
@@ -244,7 +245,7 @@ def _adam_steps(rows, coefficients, link):
             optimiser.zero_grad()
             shared = bias.expand(n_states, n_neurons)[..., None]
             joined = torch.cat([shared, weight], dim=-1).flatten(0, 1)
-            (-_expected(*rows, joined, link)).backward()
+            (-_expected(counts, regressors, posterior, joined, link)).backward()
             optimiser.step()
         return weight
 
