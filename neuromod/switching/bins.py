@@ -24,7 +24,7 @@ from neuromod.switching.information import (
     inform_chosen,
 )
 from neuromod.switching.model import SwitchingGLM
-from neuromod.switching.observations import Values
+from neuromod.switching.observations import OBSERVATIONS, Values
 from neuromod.switching.recording import Recording, rows_of
 
 
@@ -80,6 +80,7 @@ class Streamed(NamedTuple):
 
     slabs: Slabs
     recording: Recording
+    base: Float[np.ndarray, " row"]
 
     def parts(self, model: SwitchingGLM) -> Iterator[Part]:
         """Read the slabs and compute what the GLMs regress on."""
@@ -89,7 +90,9 @@ class Streamed(NamedTuple):
             with_past = _with_past(slab, inputs, model.n_lags, self.slabs.n_bins)
             first = slab.sequence * n_time
             of_all = slice(first + slab.bins.start, first + slab.bins.stop)
-            yield Part(_rows_after(model, with_past), of_all)
+            base = np.zeros(self.slabs.n_bins, inputs.dtype)
+            base[: len(slab.values)] = self.base[of_all]
+            yield Part(_rows_after(model, with_past, base), of_all)
 
     def evaluate(self, model: SwitchingGLM, weights: Array) -> glm.Evaluation:
         """Add up the objectives of the slabs, and join their evidence."""
@@ -155,7 +158,7 @@ def bins_of(
     """Return the bins of a recording, whose values are held or stored elsewhere."""
     if stored is None:
         return Held(rows_of(model, recording))
-    return Streamed(stored, recording)
+    return Streamed(stored, recording, _bases(model, stored))
 
 
 def _with_past(slab: Slab, inputs: np.ndarray, n_lags: int, n_bins: int) -> Recording:
@@ -172,9 +175,24 @@ def _with_past(slab: Slab, inputs: np.ndarray, n_lags: int, n_bins: int) -> Reco
     return Recording(values, observed, np.array([n_bins]), driven, nothing)
 
 
+def _bases(model: SwitchingGLM, slabs: Slabs) -> Float[np.ndarray, " row"]:
+    """Return what of the log-probability of each bin depends on the values alone.
+
+    It costs more than all else of a pass, and does not change.
+    """
+    found = np.zeros(slabs.shape[:2])
+    log_base = OBSERVATIONS[model.observation].log_base
+    for slab in slabs.read():
+        found[slab.sequence, slab.bins] = log_base(slab.values.astype(float)).sum(-1)
+    return found.ravel()
+
+
 @jax.jit
-def _rows_after(model: SwitchingGLM, recording: Recording) -> glm.Rows:
-    return jax.tree.map(lambda rows: rows[model.n_lags :], rows_of(model, recording))
+def _rows_after(model: SwitchingGLM, recording: Recording, base: Array) -> glm.Rows:
+    """Return the rows of a slab without those before it."""
+    before = jnp.zeros(model.n_lags, base.dtype)
+    rows = rows_of(model, recording, jnp.concatenate([before, base]))
+    return jax.tree.map(lambda array: array[model.n_lags :], rows)
 
 
 @jax.jit

@@ -103,10 +103,12 @@ def fit_to(
     bins, recording = problem.bins, problem.recording
     weights = guess.astype(recording.inputs.dtype)
     weights = inference.observed_rows(weights, recording)
+    evidence = bins.evaluate(climber.model, weights).evidence
     for _ in range(SCORING_STEPS_AT_START):
         statistics = bins.differentiate(climber.model, weights)
         information = bins.inform(climber.model, weights)
-        ascent = ascend(climber, problem, weights, statistics, information)
+        ascent = ascend(climber, problem, weights, evidence, statistics, information)
+        evidence = ascent.evidence
         climber = Climber(ascent.proposal.model, ascent.proposal.prior_state)
     return climber
 
@@ -248,7 +250,8 @@ def climb(
             model, posterior, recording, problem.chain_prior
         )
         climber = climber._replace(model=model)
-        ascent = ascend(climber, problem, weights, statistics, information)
+        rows = jnp.reshape(evidence, weights.shape)
+        ascent = ascend(climber, problem, weights, rows, statistics, information)
         evidence = jnp.reshape(ascent.evidence, shape)
         climber = Climber(
             ascent.proposal.model,
@@ -265,7 +268,7 @@ def _log_prior(climber: Climber, problem: Problem) -> float:
 
 
 class Ascent(NamedTuple):
-    """A step that lowers no objective, and the evidence after it."""
+    """A step that does not lower the objective, and the evidence after it."""
 
     proposal: Proposal
     evidence: Float[jax.Array, "row state"]
@@ -275,26 +278,27 @@ def ascend(
     climber: Climber,
     problem: Problem,
     weights: Float[jax.Array, "row state"],
+    evidence: Float[jax.Array, "row state"],
     statistics: glm.Statistics,
     information: Float[jax.Array, "state group coefficient other"],
 ) -> Ascent:
-    """Step every GLM, more cautiously where a step lowered its objective."""
+    """Step all GLMs; if that falls short, those that fell more cautiously."""
+    bins, prior = problem.bins, problem.prior
     caution = np.ones(statistics.gradient.shape[:2], weights.dtype)
     rounding = ROUNDING[str(weights.dtype)]
+    before = None
     for attempt in range(MOST_CAUTION + 1):
         proposal = inference.propose(
-            climber.model,
-            problem.prior,
-            climber.prior_state,
-            statistics,
-            information,
-            caution,
+            climber.model, prior, climber.prior_state, statistics, information, caution
         )
-        found = problem.bins.evaluate(proposal.model, weights)
-        gains = np.asarray(inference.gains(problem.prior, statistics, found, proposal))
-        fell = ~(gains >= -rounding)
-        if attempt == MOST_CAUTION or not fell.any():
+        found = bins.evaluate(proposal.model, weights)
+        gain = inference.total_gain(weights, evidence, found.evidence, proposal)
+        if attempt == MOST_CAUTION or float(gain) >= -rounding:
             break
+        if before is None:
+            before = bins.evaluate(climber.model, weights).objective
+        gains = inference.gains(prior, before, found.objective, proposal)
+        fell = ~(np.asarray(gains) >= 0)
         caution = np.where(fell, CAUTION * caution, caution)
     return Ascent(proposal, found.evidence)
 

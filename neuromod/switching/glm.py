@@ -37,12 +37,15 @@ class Rows(NamedTuple):
         Regressors.
     values : (row, neuron)
         Counts or choices; anything where not observed.
+    base : (row,)
+        What of the log-probability depends on the values alone.
     recorded : (row, neuron)
         False where the session lacks the neuron; None if all are always there.
     """
 
     features: Features
     values: Any
+    base: Float[Array, " row"]
     recorded: Bool[Array, "row neuron"] | None
 
 
@@ -54,7 +57,7 @@ class Evaluation(NamedTuple):
     evidence : (row, state)
         Log-probability of each bin in each state, summed over neurons (nats).
     objective : (state, neuron)
-        Expected log-likelihood of every GLM under the weights.
+        Expected log-likelihood of every GLM under the weights, without the base.
     """
 
     evidence: Float[Array, "row state"]
@@ -69,15 +72,12 @@ class Statistics(NamedTuple):
 
     Parameters
     ----------
-    objective : (state, neuron)
-        Expected log-likelihood.
     gradient : (state, group, coefficient)
-        Its gradient.
+        First derivatives.
     dispersion_gradient, dispersion_curvature : (state, neuron)
         First and negative second derivative by the logarithm of the dispersion.
     """
 
-    objective: Float[Array, "state neuron"]
     gradient: Float[Array, "state group coefficient"]
     dispersion_gradient: Float[Array, "state neuron"]
     dispersion_curvature: Float[Array, "state neuron"]
@@ -165,14 +165,10 @@ def evaluate(
         values = jnp.asarray(rows.values, dispersion.dtype)
         rate = link.rate(_predict_all(split, rows.features))
         terms = observation.log_probability(values[:, None], rate, dispersion[None])
-        base = observation.log_base(values)
         if rows.recorded is not None:
             terms = jnp.where(rows.recorded[:, None], terms, 0)
-            base = jnp.where(rows.recorded, base, 0)
-        # What depends on the value alone is computed once, not for every state.
-        evidence = terms.sum(-1) + base.sum(-1, keepdims=True)
-        objective = jnp.einsum("rs,rsn->sn", weights, terms) + weights.T @ base
-        return evidence, objective
+        evidence = terms.sum(-1) + rows.base[:, None]
+        return evidence, jnp.einsum("rs,rsn->sn", weights, terms)
 
     n_rows = weights.shape[0]
     chunk = _rows_per_chunk(n_rows, model.n_states * model.n_neurons)
@@ -226,28 +222,26 @@ def differentiate(
         eta = _predict_all(split, features)
         rate = link.rate(eta)
         counted = _count(weights, rows)
-        terms = observation.log_probability(values, rate, dispersion)
         slope = link.slope(eta, rate) * observation.score(values, rate, dispersion)
         score = jnp.where(counted > 0, counted * slope, 0)
-        first, second = _dispersion_derivatives(observation, values, rate, dispersion)
+        first = second = jnp.zeros(rate.shape[1:], rate.dtype)
+        if observation.dispersed:
+            found = _dispersion_derivatives(observation, values, rate, dispersion)
+            first, second = ((counted * part).sum(0) for part in found)
         flat = jnp.reshape(score, (score.shape[0], -1))
         return (
-            (counted * (terms + observation.log_base(values))).sum(0),
             jnp.reshape(flat.T @ features.common, split.common.shape),
             jnp.einsum("rsn,rnb->snb", score, features.own),
-            (counted * first).sum(0),
-            -(counted * second).sum(0),
+            first,
+            -second,
         )
 
     width = model.n_states * model.n_neurons
-    objective, common, own, first, second = sum_over_chunks(
-        of_chunk, (rows, weights), width
-    )
+    common, own, first, second = sum_over_chunks(of_chunk, (rows, weights), width)
     gradient = jnp.concatenate([common, own], axis=-1)[..., feature_order(model)]
     free = jnp.asarray(is_free(model))
-    return Statistics(
-        objective, jnp.where(free, grouped(model, gradient), 0), first, second
-    )
+    gradient = jnp.where(free, grouped(model, gradient), 0)
+    return Statistics(gradient, first, second)
 
 
 def _count(weights: Array, rows: Rows) -> Float[Array, "row state neuron"]:
@@ -293,9 +287,6 @@ def _predict_all(split: Split, features: Features) -> Float[Array, "row state ne
 
 
 def _dispersion_derivatives(observation, values, rate, dispersion):
-    if not observation.dispersed:
-        return jnp.zeros_like(rate), jnp.zeros_like(rate)
-
     def terms(log_dispersion):
         return observation.log_probability(values, rate, jnp.exp(log_dispersion))
 

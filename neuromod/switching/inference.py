@@ -91,7 +91,12 @@ def per_session(
     )
 
 
-def run(kernel: Callable, model: SwitchingGLM, recording: Recording, bins: Bins) -> Any:
+def run(
+    kernel: Callable,
+    model: SwitchingGLM,
+    recording: Recording,
+    bins: Bins | None = None,
+) -> Any:
     """Run a kernel over the evidence that the bins of a recording give.
 
     Fit and verbs call it alike: the same programs give the same bits.
@@ -206,17 +211,49 @@ def propose(
 
 
 @jax.jit
+def total_gain(
+    weights: Float[Array, "row state"],
+    before: Float[Array, "row state"],
+    after: Float[Array, "row state"],
+    proposal: Proposal,
+) -> Float[Array, ""]:
+    """Return by how much a proposal raises the objective of all GLMs together.
+
+    Parameters
+    ----------
+    weights : (row, state)
+        Posterior probabilities.
+    before, after : (row, state)
+        How well every state explained every bin, and does now.
+    proposal
+        What is proposed.
+
+    Returns
+    -------
+    ()
+        The gain relative to the objective, so that rounding can be told from a fall.
+    """
+    counted = weights > 0
+    old = jnp.where(counted, weights * before, 0).sum()
+    new = jnp.where(counted, weights * after, 0).sum()
+    return (new - old + proposal.gain.sum()) / (1 + jnp.abs(old))
+
+
+@jax.jit
 def gains(
-    prior: Any, before: glm.Statistics, after: glm.Evaluation, proposal: Proposal
+    prior: Any,
+    before: Float[Array, "state neuron"],
+    after: Float[Array, "state neuron"],
+    proposal: Proposal,
 ) -> Float[Array, "state group"]:
     """Return by how much a proposal raises the objective of every GLM.
 
-    Relative to the objectives, so that rounding can be told from a fall.
+    Relative to all objectives, as `total_gain` is.
     """
-    gain = after.objective - before.objective
+    gain = after - before
     if glm.is_joint(proposal.model):
         gain = gain.sum(-1, keepdims=True)
-    gain = (gain + proposal.gain) / (1 + jnp.abs(before.objective).sum())
+    gain = (gain + proposal.gain) / (1 + jnp.abs(before.sum()))
     # What is shared by all GLMs may cost one of them what others gain.
     return gain if prior.separable else jnp.full_like(gain, gain.sum())
 

@@ -34,13 +34,12 @@ class Space(NamedTuple):
     """The functions that rates and log-probabilities are written in."""
 
     numpy: Any
-    softplus: Callable
     sigmoid: Callable
     gammaln: Callable
 
 
-JAX = Space(jnp, jax.nn.softplus, jax.nn.sigmoid, gammaln)
-NUMPY = Space(np, lambda x: np.logaddexp(x, 0), special.expit, special.gammaln)
+JAX = Space(jnp, jax.nn.sigmoid, gammaln)
+NUMPY = Space(np, special.expit, special.gammaln)
 
 
 def space_of(array: Values) -> Space:
@@ -50,6 +49,8 @@ def space_of(array: Values) -> Space:
 
 # Keeps the logarithm of a rate finite where a link underflows.
 RATE_FLOOR = 1e-8
+# Of the series that the precision needs.
+SOFTPLUS_TERMS = {"float32": 8, "float64": 16}
 
 
 class Link(NamedTuple):
@@ -90,6 +91,29 @@ class Observation(NamedTuple):
     dispersed: bool = False
 
 
+def _softplus_rate(eta):
+    """Return log(1 + exp(eta)); its slope needs the same exponential, and no other.
+
+    The logarithm of 1 + e is the series of the inverse hyperbolic tangent, twice, in
+    z = e / (2 + e) <= 1/3, which costs half of what `log1p` does.
+    """
+    if not isinstance(eta, Array):
+        return np.logaddexp(eta, 0)
+    small = jnp.exp(-jnp.abs(eta))
+    ratio = small / (2 + small)
+    square = ratio * ratio
+    n_terms = SOFTPLUS_TERMS[str(eta.dtype)]
+    series = jnp.full_like(square, 1 / (2 * n_terms + 1))
+    for k in reversed(range(n_terms)):
+        series = series * square + 1 / (2 * k + 1)
+    return jnp.maximum(eta, 0) + 2 * ratio * series
+
+
+def _softplus_slope(eta, rate):
+    small = jnp.exp(-jnp.abs(eta))
+    return jnp.where(eta >= 0, 1, small) / (1 + small)
+
+
 def _sigmoid_rate(eta):
     return RATE_FLOOR + (1 - RATE_FLOOR) * space_of(eta).sigmoid(eta)
 
@@ -119,8 +143,8 @@ def _softmax_inverse(rate):
 
 LINKS: dict[str, Link] = {
     "softplus": Link(
-        lambda eta: space_of(eta).softplus(eta),
-        lambda eta, rate: -jnp.expm1(-rate),
+        _softplus_rate,
+        _softplus_slope,
         lambda rate: rate + jnp.log(-jnp.expm1(-rate)),
     ),
     "sigmoid": Link(_sigmoid_rate, _sigmoid_slope, _sigmoid_inverse),

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from neuromod.switching.features import Features, history
 from neuromod.switching.glm import Rows
 from neuromod.switching.model import SwitchingGLM
-from neuromod.switching.observations import Values
+from neuromod.switching.observations import OBSERVATIONS, Values
 
 
 class Recording(NamedTuple):
@@ -41,8 +41,20 @@ class Recording(NamedTuple):
 
 
 @jax.jit
-def rows_of(model: SwitchingGLM, recording: Recording) -> Rows:
-    """Compute what the GLMs regress on (`neuromod.switching.features`)."""
+def rows_of(
+    model: SwitchingGLM, recording: Recording, base: Float[Values, " row"] | None = None
+) -> Rows:
+    """Compute what the GLMs regress on (`neuromod.switching.features`).
+
+    Parameters
+    ----------
+    model
+        Gives the basis functions.
+    recording
+        Values and inputs.
+    base : (row,)
+        What of the log-probability depends on the values alone, if it is known.
+    """
     values = jnp.asarray(recording.values)
     n_sessions, n_steps, n_neurons = values.shape
     n_rows = n_sessions * n_steps
@@ -61,4 +73,8 @@ def rows_of(model: SwitchingGLM, recording: Recording) -> Rows:
     if recorded is not None:
         shape = (n_sessions, n_steps, n_neurons)
         recorded = flat(jnp.broadcast_to(jnp.asarray(recorded)[:, None], shape))
-    return Rows(Features(common, seen(model.self_basis)), flat(values), recorded)
+    if base is None:
+        parts = OBSERVATIONS[model.observation].log_base(flat(values))
+        base = jnp.where(True if recorded is None else recorded, parts, 0).sum(-1)
+    features = Features(common, seen(model.self_basis))
+    return Rows(features, flat(values), jnp.asarray(base), recorded)

@@ -191,7 +191,7 @@ def climb(
                 parameters.logits, parameters.preference_logits, TEMPERATURE
             )
         found = with_parameters(model, parameters, weight)
-        explained = glm.evaluate(found, rows, weights).objective.sum()
+        explained = (weights * glm.evaluate(found, rows, weights).evidence).sum()
         return -(explained + extra)
 
     def step(carried, key):
@@ -288,7 +288,7 @@ def follow(
             )
             matrix = update_transition(posterior.transition_counts.sum(0))
             model = eqx.tree_at(lambda m: m.transition_matrix, model, matrix)
-            explained = glm.evaluate(model, seen, weights).objective.sum()
+            explained = (weights * glm.evaluate(model, seen, weights).evidence).sum()
             log_likelihood += float(posterior.log_likelihood.sum())
             reported += float(objective(model, posterior, explained))
             bar.update()

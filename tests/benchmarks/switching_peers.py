@@ -45,6 +45,7 @@ if __name__ == "__main__":  # the script's own folder would shadow the package `
 
 from neuromod import kernels
 from neuromod.switching import SwitchingGLM, inference
+from neuromod.switching.recording import Recording
 from tests.benchmarks import switching_peers_climbs as climbs
 from tests.benchmarks._measure import ROOT, machine
 from tests.benchmarks.switching_peers_climbs import PARAMETERS, Arrays
@@ -134,7 +135,7 @@ def model_of(
     )
 
 
-def recording_of(problem: Arrays) -> inference.Recording:
+def recording_of(problem: Arrays) -> Recording:
     """Pad the sessions to one length."""
     lengths = problem["lengths"]
     ends = np.cumsum(lengths)
@@ -147,9 +148,7 @@ def recording_of(problem: Arrays) -> inference.Recording:
 
     observed = np.arange(lengths.max())[None] < lengths[:, None]
     values, inputs = padded(problem["values"]), padded(problem["inputs"])
-    return inference.Recording(
-        values, observed, lengths, inputs, np.zeros((*observed.shape, 0))
-    )
+    return Recording(values, observed, lengths, inputs, np.zeros((*observed.shape, 0)))
 
 
 def score(problem: Arrays, found: Arrays) -> np.ndarray:

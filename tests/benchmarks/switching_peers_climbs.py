@@ -198,6 +198,7 @@ def trace_neuromod(problem: Arrays) -> Arrays:
     import jax
 
     from neuromod.switching import em, inference
+    from neuromod.switching.bins import bins_of
     from neuromod.switching.chain import ChainPrior
     from neuromod.switching.priors import Ridge
     from tests.benchmarks.switching_peers import model_of, recording_of
@@ -208,8 +209,8 @@ def trace_neuromod(problem: Arrays) -> Arrays:
         model = jax.device_put(model_of(problem, *start))
         one, none = jax.numpy.ones(()), jax.numpy.zeros(())
         chain_prior = ChainPrior(one, none, one)
-        rows = inference.rows_of(model, recording)
-        whole = inference.Problem(recording, rows, Ridge(none), chain_prior)
+        bins = bins_of(model, recording)
+        whole = inference.Problem(recording, bins, Ridge(none), chain_prior)
         state = inference.start_prior(whole.prior, model, problem["bias"][0])
         climber = em.Climber(model, state)
 
