@@ -16,7 +16,7 @@ def axis(time):
         ([1.0, -2.0], "negative count -2.0.*Pass the raw counts"),
         ([1.0, 0.25], r"fractional count 0.25.*neuromod\.io\.bin_spikes"),
         ([1.0, np.inf], "infinite count"),
-        (["a"], "spike counts"),
+        (["a"], "type <U1, expected real numbers"),
     ],
 )
 def test_what_is_no_count_is_refused(values, message):
