@@ -325,7 +325,11 @@ def _require_labels(
 ) -> None:
     if np.array_equal(labels, expected):
         return
+    known = expected.tolist()
+    unknown = [label for label in labels.tolist() if label not in known]
     got = f"{len(labels)} labels that differ from the fit's"
+    if unknown:
+        got += f", such as {unknown[0]!r}"
     if len(labels) == 0:
         got = "none"
     remedy = f"Select them: {argument}.sel({dim}=[...])."
