@@ -128,7 +128,7 @@ def test_a_variable_is_chosen_from_a_tree():
         ([session(2).rename(neuron="unit")], "expected a DataArray with dimensions"),
         (
             long([session(2)] * 3, ["a", "b", "a"]),
-            r"'a' in 2 separate stretches.*sortby\(\['session', 'time'\]\)",
+            r"'a' twice, in separate stretches.*sortby\(\['session', 'time'\]\)",
         ),
         ([session(2), session(2).astype(str)], r"\['1'\]: got values of type <U"),
         (session(2) * 1j, "spikes: got values of type complex128.*take .real"),
