@@ -254,7 +254,7 @@ def stretches(
     if len(once) < len(starts):
         raise invalid(
             f"{argument}.{'/'.join(names)}",
-            f"{str(once[counts.argmax()])!r} twice, in separate stretches",
+            f"the label {str(once[counts.argmax()])!r} twice, in separate stretches",
             "each in one stretch",
             f"Bring its bins together with .sortby({[*names, 'time']}), or give the "
             "stretches labels of their own.",
