@@ -311,7 +311,7 @@ def test_values_that_an_observation_cannot_take(observation, choices, message):
         ([few(), few(1).astype(str)], r"^spikes\['1'\]: got values of type <U32"),
         (
             few().assign_coords(session=("time", ["a", "b"] * 40)),
-            r"^spikes\.session: got the label 'a' twice, in separate.*sortby\(\['session'",
+            r"^spikes\.session: got the label 'a' twice.*sortby\(\['session'",
         ),
         (
             [few(1, 4), few(2, 3)],
