@@ -25,6 +25,7 @@ DIMENSIONS: dict[str, str] = {
     "self_lag": "time before the present bin in that filter, in seconds",
     "quantile": "rank of a value as a fraction",
     "statistic": "number that sums a recording up",
+    "n_states": "number of hidden states of a fit that is compared with others",
     "sign": "inhibition (-1) or excitation (1)",
     "lag": "time before the present bin, in seconds",
     "basis": "basis function of a filter",
@@ -91,6 +92,22 @@ def require_dims(
     return array.transpose(*dims)
 
 
+def require_real(dtype: np.dtype, argument: str) -> None:
+    """Raise unless values of this type are real numbers; yes and no count as 1 and 0.
+
+    Complex numbers would lose a part, and text, objects and dates fail where nobody
+    can tell why.
+    """
+    if dtype.kind not in "biuf":
+        raise invalid(
+            argument,
+            f"values of type {dtype}",
+            "real numbers",
+            "Convert them, for example with .astype(float), or take .real of complex "
+            "ones.",
+        )
+
+
 def require_unique(labels: object, argument: str) -> None:
     """Raise unless no label occurs twice."""
     values, counts = np.unique(np.asarray(labels).astype(str), return_counts=True)
@@ -106,6 +123,7 @@ def require_unique(labels: object, argument: str) -> None:
 
 def require_finite(values: np.ndarray, argument: str) -> None:
     """Raise unless every value is finite, telling where the first one is not."""
+    require_real(values.dtype, argument)
     finite = np.isfinite(values)
     if not finite.all():
         where = tuple(int(i) for i in np.argwhere(~finite)[0])
@@ -118,11 +136,33 @@ def require_finite(values: np.ndarray, argument: str) -> None:
         )
 
 
+def require_scale(values: np.ndarray, argument: str, largest: float) -> None:
+    """Raise if the root mean square of a column is larger than what a fit can take.
+
+    Parameters
+    ----------
+    values : (row, column)
+        Finite numbers.
+    argument
+        The name of the argument, for the error.
+    largest
+        Where a column begins to drown what stands beside it.
+    """
+    with np.errstate(over="ignore"):
+        size = np.sqrt(np.square(values, dtype=float).mean(axis=0)).max(initial=0)
+    if size > largest:
+        raise invalid(
+            argument,
+            f"numbers up to {np.abs(values).max():.3g}",
+            f"a root mean square of at most {largest:.3g}",
+            "Standardise them, or take another unit.",
+        )
+
+
 def require_counts(values: np.ndarray, argument: str) -> None:
     """Raise unless every value is a whole number >= 0; NaN counts as missing."""
+    require_real(values.dtype, argument)
     present = values[~np.isnan(values)] if values.dtype.kind == "f" else values
-    if present.dtype.kind not in "biuf":
-        raise invalid(argument, f"values of type {values.dtype}", "spike counts")
     if present.size and not np.isfinite(present).all():
         raise invalid(argument, "an infinite count", "whole numbers >= 0")
     if present.size and present.min() < 0:
@@ -155,13 +195,28 @@ def require_integer(value: object, argument: str, minimum: int = 1) -> int:
 
 def require_positive(value: object, argument: str, unit: str = "") -> float:
     """Return ``value`` as a float, or raise unless it is finite and > 0."""
-    try:
-        number = float(np.asarray(value, dtype=float))
-    except (TypeError, ValueError):
-        number = np.nan
-    if not (np.isfinite(number) and number > 0):
+    number = _number(value)
+    if not 0 < number < np.inf:
         raise invalid(argument, repr(value), f"a number > 0 {unit}".strip())
     return number
+
+
+def require_non_negative(value: object, argument: str, unit: str = "") -> float:
+    """Return ``value`` as a float, or raise unless it is finite and >= 0."""
+    number = _number(value)
+    if not 0 <= number < np.inf:
+        raise invalid(argument, repr(value), f"a number >= 0 {unit}".strip())
+    return number
+
+
+def _number(value: object) -> float:
+    """Return one real number as a float, and NaN for whatever is none."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of unequal length
+        return np.nan
+    single = array.ndim == 0 and array.dtype.kind in "iuf"
+    return float(array) if single else np.nan
 
 
 def require_time(array: xr.DataArray, argument: str) -> np.ndarray:

@@ -20,6 +20,7 @@ import xarray as xr
 
 from neuromod.core import dimensions
 from neuromod.core.errors import ShapeError, invalid
+from neuromod.core.labels import join_entries, require_labelled_alike, shared_coords
 from neuromod.core.slabs import Slabs, is_on_disk
 
 BOUNDARIES = ("session", "trial")
@@ -52,6 +53,8 @@ class Sequences:
     recorded : (session, entry)
         False where a sequence lacks an entry of the joined dimension; None if all
         have all.
+    numbered
+        The dimensions that came without labels, and were numbered.
     """
 
     values: np.ndarray | Slabs
@@ -63,6 +66,7 @@ class Sequences:
     coords: Mapping[str, Any] = field(default_factory=dict)
     attrs: Mapping[Any, Any] = field(default_factory=dict)
     recorded: np.ndarray | None = None
+    numbered: tuple[str, ...] = ()
 
     @property
     def times(self) -> tuple[np.ndarray, ...]:
@@ -166,9 +170,9 @@ def gather(
         The variable to read from each child of a DataTree; may be omitted if every
         child has only one.
     join
-        The last dimension, if its entries may differ between sequences: all that
-        occur are kept, in the order of their first appearance. In one long array an
-        entry that is NaN throughout a sequence is one that the sequence lacks.
+        The last dimension, if its labels may differ between sequences: all that
+        occur are kept, in the order of their first appearance. An entry that is NaN
+        throughout a sequence in which others are not is one that the sequence lacks.
         Sequences in dask chunks must have the same entries.
 
     Returns
@@ -181,7 +185,8 @@ def gather(
     ShapeError
         If a part has other dimensions, or the parts differ in a labelled dimension.
     InvalidInputError
-        If there is nothing in it, or a time axis does not ascend.
+        If there is nothing in it, its values are no real numbers, or a time axis does
+        not ascend.
     """
     form, labels, parts = _split(data, argument, dims, variable)
     names = [f"{argument}[{label!r}]" for label in labels]
@@ -192,24 +197,28 @@ def gather(
         for part, name in zip(parts, names, strict=True)
     ]
     for part, name in zip(parts, names, strict=True):
+        dimensions.require_real(part.dtype, name)
         dimensions.require_time(part, name)
         if part.sizes["time"] == 0:
             raise invalid(name, "0 bins", "at least one bin", kind=ShapeError)
+    for dim in dims[1:]:
+        require_labelled_alike(parts, names, dim)
+    numbered = tuple(dim for dim in dims[1:] if dim not in parts[0].coords)
     axes = tuple(_axis(part) for part in parts)
     attrs, recorded = parts[0].attrs, None
     lengths = np.array([part.sizes["time"] for part in parts])
     if any(is_on_disk(part) for part in parts):
         slabs = Slabs(tuple(part.chunk() for part in parts))
-        coords = _shared_coords(parts, names, dims)
+        coords = shared_coords(parts, names, dims)
         observed = slabs.observed()
-        return Sequences(slabs, observed, lengths, labels, axes, form, coords, attrs)
+        told = (lengths, labels, axes, form, coords, attrs)
+        return Sequences(slabs, observed, *told, numbered=numbered)
     if join is not None:
-        parts, recorded = _joined(parts, names, join)
-    coords = _shared_coords(parts, names, dims)
+        parts, recorded = join_entries(parts, names, join)
+    coords = shared_coords(parts, names, dims)
     values, observed = _pad([part.values for part in parts], lengths, recorded)
-    return Sequences(
-        values, observed, lengths, labels, axes, form, coords, attrs, recorded
-    )
+    told = (lengths, labels, axes, form, coords, attrs)
+    return Sequences(values, observed, *told, recorded, numbered)
 
 
 def stretches(
@@ -241,7 +250,15 @@ def stretches(
     labels = np.array(["/".join(pair) for pair in zip(*marks, strict=True)], dtype=str)
     starts = np.flatnonzero(np.r_[True, labels[1:] != labels[:-1]][: len(labels)])
     stops = [*starts[1:].tolist(), len(labels)]
-    dimensions.require_unique(labels[starts], f"{argument}.{'/'.join(names)}")
+    once, counts = np.unique(labels[starts], return_counts=True)
+    if len(once) < len(starts):
+        raise invalid(
+            f"{argument}.{'/'.join(names)}",
+            f"the label {str(once[counts.argmax()])!r} twice, in separate stretches",
+            "each in one stretch",
+            f"Bring its bins together with .sortby({[*names, 'time']}), or give the "
+            "stretches labels of their own.",
+        )
     return {
         str(labels[a]): slice(a, b)
         for a, b in zip(starts.tolist(), stops[: len(starts)], strict=True)
@@ -297,67 +314,6 @@ def _variable(node: xr.DataTree, argument: str, variable: str | None):
             kind=ShapeError,
         )
     return node[wanted]
-
-
-def _shared_coords(parts, names, dims) -> dict[str, Any]:
-    """Return the labels of the dimensions that all sequences must share."""
-    coords: dict[str, Any] = {}
-    for dim in dims[1:]:
-        sizes = [part.sizes[dim] for part in parts]
-        if len(set(sizes)) > 1:
-            other = int(np.argmax(np.array(sizes) != sizes[0]))
-            raise invalid(
-                names[other],
-                f"{sizes[other]} entries along `{dim}`",
-                f"{sizes[0]} as in {names[0]}",
-                f"Select the same {dim}s in every session.",
-                ShapeError,
-            )
-        # `coords.get` would make labels up.
-        if dim not in parts[0].coords:
-            coords[dim] = np.arange(sizes[0])
-            continue
-        first = parts[0][dim]
-        dimensions.require_unique(first.values, f"{names[0]}.{dim}")
-        coords[dim] = first.values
-        for part, name in zip(parts, names, strict=True):
-            same = dim in part.coords and np.array_equal(part[dim].values, first.values)
-            if not same:
-                raise invalid(
-                    name,
-                    f"other labels along `{dim}` than {names[0]}",
-                    "the same labels in the same order",
-                    f"Select or reorder with .sel({dim}=...).",
-                    ShapeError,
-                )
-    return coords
-
-
-def _joined(parts, names, dim: str):
-    """Give every part all entries; tell which of them it has."""
-    labels = [
-        part[dim].values if dim in part.coords else np.arange(part.sizes[dim])
-        for part in parts
-    ]
-    for name, own in zip(names, labels, strict=True):
-        dimensions.require_unique(own, f"{name}.{dim}")
-    every = list(dict.fromkeys(label for own in labels for label in own.tolist()))
-    recorded = np.zeros((len(parts), len(every)), dtype=bool)
-    found = []
-    for row, part, own in zip(recorded, parts, labels, strict=True):
-        column = [every.index(label) for label in own.tolist()]
-        present = np.ones(len(own), bool)
-        if part.dtype.kind == "f" and len(parts) > 1:
-            present = ~np.isnan(part.values).all(axis=0)
-        row[column] = present
-        values = np.zeros((part.sizes["time"], len(every)), part.dtype)
-        values[:, column] = np.where(present, part.values, 0)
-        found.append(
-            xr.DataArray(
-                values, dims=part.dims, coords={dim: every, "time": part["time"]}
-            )
-        )
-    return found, None if recorded.all() else recorded
 
 
 def _pad(

@@ -10,6 +10,11 @@ from scipy.interpolate import BSpline
 
 from neuromod.core import dimensions
 from neuromod.core.errors import ShapeError, choice, invalid
+from neuromod.switching.priors import DAMPING
+
+# Beside a regressor of this size the damping of a Newton step outweighs what the data
+# tell of the constant.
+LARGEST = DAMPING["float64"] ** -0.5
 
 
 def exponential_basis(
@@ -152,7 +157,7 @@ def resolve(basis: object, argument: str = "basis") -> Float[np.ndarray, "basis 
         return np.zeros((0, 0))
     if isinstance(basis, str):
         return BASES[choice(argument, basis, BASES)]()
-    array = np.asarray(basis, dtype=float)
+    array = _as_array(basis, argument)
     if array.ndim != 2 or 0 in array.shape:
         raise invalid(
             argument,
@@ -162,4 +167,20 @@ def resolve(basis: object, argument: str = "basis") -> Float[np.ndarray, "basis 
             ShapeError,
         )
     dimensions.require_finite(array, argument)
+    dimensions.require_scale(array.T, argument, LARGEST)
+    return array.astype(float)
+
+
+def _as_array(basis: object, argument: str) -> np.ndarray:
+    try:
+        array = np.asarray(basis)
+    except ValueError as error:
+        raise invalid(
+            argument,
+            "rows of unequal length",
+            "shape (basis, lag)",
+            "Fill the shorter ones up with zeros.",
+            ShapeError,
+        ) from error
+    dimensions.require_real(array.dtype, argument)
     return array

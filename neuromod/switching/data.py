@@ -13,7 +13,9 @@ from neuromod.core.precision import precision_context
 from neuromod.core.result import Result
 from neuromod.core.sequences import Sequences, gather
 from neuromod.core.slabs import Slabs
+from neuromod.switching.basis import LARGEST
 from neuromod.switching.features import history
+from neuromod.switching.inputs import gather_inputs
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.recording import Recording
 
@@ -64,6 +66,7 @@ def prepare(
     *,
     inputs: Any = None,
     transition_inputs: Any = None,
+    labels: np.ndarray | None = None,
 ) -> Prepared:
     """Check data at the door and bring them into padded form.
 
@@ -77,15 +80,25 @@ def prepare(
         What the values are.
     inputs, transition_inputs
         Inputs in the same form, or None.
+    labels : (neuron,)
+        What the GLMs of a fit explain, if the data are for one; None to fit anew.
     """
     data = gather(spikes, argument, ("time", "neuron"), "spikes", join="neuron")
     if data.values.shape[2] == 0:
         raise invalid(argument, "0 neurons", "at least one", kind=ShapeError)
     if data.n_observed == 0:
-        raise invalid(argument, "only missing bins", "at least one observed bin")
-    values, neurons = _values(data, argument, observation)
-    drive, driving = _inputs(inputs, "inputs", data)
-    tilt, tilting = _inputs(transition_inputs, "transition_inputs", data)
+        raise invalid(
+            argument,
+            "only missing bins",
+            "at least one observed bin",
+            "A bin counts as missing if any neuron is NaN in it: leave out those that "
+            "often are.",
+        )
+    if labels is None:
+        _require_every_neuron(data, argument)
+    values, neurons = _values(data, argument, observation, labels)
+    drive, driving = gather_inputs(inputs, "inputs", data)
+    tilt, tilting = gather_inputs(transition_inputs, "transition_inputs", data)
     if data.recorded is not None:
         values = _at_their_mean(np.asarray(values), data)
     recording = Recording(
@@ -95,19 +108,39 @@ def prepare(
     return Prepared(data, recording, bin_size, neurons, driving, tilting)
 
 
-def _values(data: Sequences, argument: str, observation: str):
+def _require_every_neuron(data: Sequences, argument: str) -> None:
+    """Raise if a neuron has no value in any session."""
+    if data.recorded is None:
+        return
+    has_bins = data.observed.any(axis=1, keepdims=True)
+    seen = np.any(data.recorded & has_bins, axis=0)
+    if not seen.all():
+        names = ", ".join(str(name) for name in data.coords["neuron"][~seen][:10])
+        raise invalid(
+            argument,
+            f"no observed bin of the neuron(s) {names}",
+            "some of each neuron",
+            "Leave them out with spikes.dropna('neuron', how='all').",
+        )
+
+
+def _values(
+    data: Sequences, argument: str, observation: str, labels: np.ndarray | None
+):
     """Return the values of the GLMs and their labels."""
-    labels = np.asarray(data.coords["neuron"])
+    neurons = np.asarray(data.coords["neuron"])
     require = dimensions.require_counts
     if observation == "gaussian":
         require = dimensions.require_finite
     for slab in slabs.read(data.values, data.lengths):
         require(slab.values, argument)
+        if observation != "categorical":
+            dimensions.require_scale(slab.values, argument, LARGEST)
     if isinstance(data.values, Slabs) and observation != "categorical":
-        return data.values, labels
+        return data.values, neurons
     values = np.asarray(data.values, dtype=float)
     if observation != "categorical":
-        return values, labels
+        return values, neurons
     if values.shape[2] != 1:
         raise invalid(
             argument,
@@ -115,8 +148,29 @@ def _values(data: Sequences, argument: str, observation: str):
             "one choice per bin: a single entry along `neuron`",
             kind=ShapeError,
         )
-    options = np.arange(1, max(int(values.max()), 1) + 1)
+    options = _options(values[data.observed], argument, labels)
     return (values == options).astype(float), options
+
+
+def _options(
+    choices: np.ndarray, argument: str, options: np.ndarray | None
+) -> np.ndarray:
+    """Return the options after the first: those of a fit, or all that occur."""
+    found = np.unique(choices)
+    if options is not None and found[-1] <= options[-1]:
+        return options
+    if options is None and found[-1] == len(found) - 1 > 0:
+        return np.arange(1, len(found))
+    expected = "at least two, numbered 0, 1, 2, ..., that all occur"
+    if options is not None:
+        expected = f"those of the fit, 0 to {options[-1]}"
+    raise invalid(
+        argument,
+        f"the options {', '.join(f'{option:g}' for option in found[:5])}"
+        + (f" ... {found[-1]:g}" if len(found) > 5 else ""),
+        expected,
+        "Number those that there are: numpy.unique(choices, return_inverse=True)[1].",
+    )
 
 
 def _at_their_mean(values: np.ndarray, data: Sequences) -> np.ndarray:
@@ -129,35 +183,6 @@ def _at_their_mean(values: np.ndarray, data: Sequences) -> np.ndarray:
     seen = data.observed[..., None] & recorded[:, None]
     mean = np.where(seen, values, 0).sum((0, 1)) / np.maximum(seen.sum((0, 1)), 1)
     return np.where(recorded[:, None], values, mean)
-
-
-def _inputs(inputs: Any, argument: str, data: Sequences):
-    """Return inputs (session, time, input) on the bins of the data, and labels."""
-    if inputs is None:
-        return np.zeros((*data.observed.shape, 0)), np.zeros(0, int)
-    found = gather(inputs, argument, ("time", "input"), argument)
-    same = np.array_equal(found.lengths, data.lengths) and all(
-        np.allclose(a, b, rtol=0, atol=1e-9)
-        for a, b in zip(found.times, data.times, strict=True)
-    )
-    if not same or (found.form != "list" and found.labels != data.labels):
-        raise invalid(
-            argument,
-            f"sessions {list(found.labels)[:5]} of {found.lengths[:5].tolist()} bins",
-            f"the sessions and times of the data: {list(data.labels)[:5]} of "
-            f"{data.lengths[:5].tolist()} bins",
-            "Put both on one clock with neuromod.io.align.",
-            ShapeError,
-        )
-    if found.n_observed < found.n_bins or not np.isfinite(found.values).all():
-        raise invalid(
-            argument,
-            f"{found.n_bins - found.n_observed} bins with missing or infinite values",
-            "finite numbers",
-            "Fill them, or mark the same bins as missing (NaN) in the data and put "
-            "any number here.",
-        )
-    return np.asarray(found.values, float), np.asarray(found.coords["input"])
 
 
 def with_recurrence(prepared: Prepared, basis: np.ndarray) -> Prepared:
@@ -229,21 +254,23 @@ def prepare_for(
     spikes
         Counts or choices in any of the forms that `fit` takes.
     argument
-        The name under which the fit was passed, for errors.
+        The name under which the fit was passed. One passed as "init" is gone on
+        with, so that the data must have all its neurons; else they may lack some.
     inputs, transition_inputs
         Inputs as in the fit.
     """
     fit = require_fit(fit, argument)
+    known = group(fit.data, "parameters")
+    labels = known["neuron"].values
     prepared = prepare(
         spikes,
         "spikes",
         fit.model.observation,
         inputs=inputs,
         transition_inputs=transition_inputs,
+        labels=labels,
     )
-    known = group(fit.data, "parameters")
-    labels = known["neuron"].values
-    if fit.config["neurons_differ"] and set(prepared.neurons) <= set(labels):
+    if argument != "init" and _are_among(prepared, labels):
         mean = known["baseline_rate"].values * fit.config["bin_size"]
         prepared = _with_all_neurons(prepared, labels, mean)
     if fit.model.recurrent:
@@ -260,6 +287,15 @@ def prepare_for(
             "Bin the spikes again, or fit at this bin width.",
         )
     return prepared
+
+
+def _are_among(prepared: Prepared, labels: np.ndarray) -> bool:
+    """Tell whether the neurons can be found among those of a fit by their labels."""
+    if prepared.stored is not None:
+        return False
+    if "neuron" in prepared.data.numbered:
+        return np.array_equal(prepared.neurons, labels)
+    return set(prepared.neurons.tolist()) <= set(labels.tolist())
 
 
 def _with_all_neurons(
@@ -289,7 +325,11 @@ def _require_labels(
 ) -> None:
     if np.array_equal(labels, expected):
         return
+    known = expected.tolist()
+    unknown = [label for label in labels.tolist() if label not in known]
     got = f"{len(labels)} labels that differ from the fit's"
+    if unknown:
+        got += f", such as {unknown[0]!r}"
     if len(labels) == 0:
         got = "none"
     remedy = f"Select them: {argument}.sel({dim}=[...])."

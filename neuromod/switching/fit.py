@@ -25,11 +25,11 @@ from neuromod.switching.data import prepare, prepare_for, typed, with_recurrence
 from neuromod.switching.inference import Problem
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import LINKS, resolve_link
-from neuromod.switching.one_hot import OneHot
 from neuromod.switching.priors import Prior, Ridge
 from neuromod.switching.recording import Recording
 from neuromod.switching.results import describe, history, scores
 from neuromod.switching.settings import (
+    PRIORS,
     require_lapses,
     resolve_chain_prior,
     resolve_prior,
@@ -300,13 +300,14 @@ def _require_like_the_paper(
     plain = layout.n_inputs == layout.n_own == blank.transition_weight.shape[-1] == 0
     plain = plain and blank.n_lapse_states == 0
     counts = blank.observation in ("poisson", "bernoulli")
-    edges = not isinstance(prior, OneHot) or prior.types == "edge"
-    if not (plain and counts and edges and layout.n_basis == 1 and init is None):
+    known = [settings_of(PRIORS[name]) for name in ("none", "gaussian", "one_hot")]
+    plain = plain and layout.n_basis == 1 and settings_of(prior) in known
+    if not (plain and counts and init is None):
         raise invalid(
             "reference",
             "True with settings that the paper's code does not have",
-            "one basis function, Poisson or Bernoulli observations, and neither "
-            "inputs, self_basis, init, nor shared or source types",
+            "the prior 'none', 'gaussian' or 'one_hot' as it is, one basis function, "
+            "Poisson or Bernoulli observations, and no inputs, self_basis or init",
             "Leave those out, or fit without reference=True.",
         )
 

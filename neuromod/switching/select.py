@@ -36,8 +36,6 @@ from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import OBSERVATIONS
 from neuromod.switching.predict import decode, score
 
-ROWS = "n_states"
-
 
 class Task(NamedTuple):
     """One fit: the number of states, and what is left out (None: nothing)."""
@@ -317,15 +315,15 @@ def _compared(
     held_out = [
         xr.concat([p.drop_dims("time") for p in parts[n]], "fold") for n in numbers
     ]
-    table = xr.concat(held_out, ROWS).merge(
-        xr.concat([found[n, None] for n in numbers], ROWS)
+    table = xr.concat(held_out, "n_states").merge(
+        xr.concat([found[n, None] for n in numbers], "n_states")
     )
     scores = table["log_likelihood_per_bin"]
     chosen, difference, error = one_standard_error(scores.values)
-    table["difference"] = (ROWS, difference, scores.attrs)
-    table["difference_standard_error"] = (ROWS, error, scores.attrs)
+    table["difference"] = ("n_states", difference, scores.attrs)
+    table["difference_standard_error"] = ("n_states", error, scores.attrs)
     stability = [_stability([p["path"].values for p in parts[n]]) for n in numbers]
-    table["stability"] = (ROWS, stability)
+    table["stability"] = ("n_states", stability)
     return table.assign_coords(
         n_states=numbers,
         fold=labels,

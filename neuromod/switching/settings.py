@@ -34,9 +34,11 @@ def resolve_prior(prior: object, observation: str, filters: np.ndarray) -> Prior
     """
     if not isinstance(prior, Prior):
         prior = PRIORS[choice("prior", prior, PRIORS)]
-    for name, value in settings_of(prior).items():
-        if isinstance(value, float) and not 0 <= value < np.inf:
-            raise invalid(f"prior.{name}", value, "a number >= 0")
+    for name, field in prior.__dataclass_fields__.items():
+        value = getattr(prior, name)
+        left_open = value is None and field.default is None
+        if not (isinstance(field.default, str) or left_open):
+            dimensions.require_non_negative(value, f"prior.{name}")
     if isinstance(prior, OneHot):
         choice("prior.types", prior.types, KINDS)
     if isinstance(prior, Lasso):
@@ -85,8 +87,5 @@ def require_lapses(n_lapse_states: int, n_states: int, prior: Prior) -> None:
 def resolve_chain_prior(concentration: float, stickiness: float) -> ChainPrior:
     """Return the prior of the transition probabilities, or raise."""
     concentration = dimensions.require_positive(concentration, "concentration")
-    if stickiness != 0:
-        stickiness = dimensions.require_positive(stickiness, "stickiness", "(or 0)")
-    return ChainPrior(
-        np.asarray(concentration), np.asarray(float(stickiness)), np.ones(())
-    )
+    stickiness = dimensions.require_non_negative(stickiness, "stickiness")
+    return ChainPrior(np.asarray(concentration), np.asarray(stickiness), np.ones(()))

@@ -16,7 +16,7 @@ def axis(time):
         ([1.0, -2.0], "negative count -2.0.*Pass the raw counts"),
         ([1.0, 0.25], r"fractional count 0.25.*neuromod\.io\.bin_spikes"),
         ([1.0, np.inf], "infinite count"),
-        (["a"], "spike counts"),
+        (["a"], "type <U1, expected real numbers"),
     ],
 )
 def test_what_is_no_count_is_refused(values, message):
@@ -39,10 +39,43 @@ def test_numpy_integers_are_whole_numbers():
     assert dimensions.require_integer(np.int16(3), "n") == 3
 
 
-@pytest.mark.parametrize("value", [0, -1.0, np.nan, np.inf, "x", None, [1.0, 2.0]])
+NO_NUMBERS = [np.nan, np.inf, "2", None, True, 1j, [1.0, 2.0], [1, [2]], np.ones(1)]
+
+
+@pytest.mark.parametrize("value", [0, -1.0, *NO_NUMBERS])
 def test_positive_numbers(value):
     with pytest.raises(errors.InvalidInputError, match=r"bin_size: .*a number > 0 s"):
         dimensions.require_positive(value, "bin_size", "s")
+
+
+@pytest.mark.parametrize("value", [-1e-9, *NO_NUMBERS])
+def test_numbers_that_are_not_negative(value):
+    with pytest.raises(errors.InvalidInputError, match=r"gap: .*a number >= 0 s"):
+        dimensions.require_non_negative(value, "gap", "s")
+
+
+def test_zero_and_numpy_numbers_are_not_negative():
+    assert dimensions.require_non_negative(0, "gap") == 0.0
+    assert dimensions.require_positive(np.asarray(2, dtype=np.float32), "gap") == 2.0
+
+
+@pytest.mark.parametrize("dtype", ["U1", object, complex, "M8[s]"])
+def test_what_is_no_real_number_is_refused(dtype):
+    with pytest.raises(
+        errors.InvalidInputError, match=r"u: got values .*astype\(float"
+    ):
+        dimensions.require_finite(np.zeros(2, dtype), "u")
+
+
+def test_a_column_that_drowns_the_others_is_refused():
+    values = np.ones((4, 2))
+    values[0, 1] = 1000.0  # its root mean square is 500
+    dimensions.require_scale(values, "u", 501.0)
+    dimensions.require_scale(values[:, :0], "u", 501.0)
+    with pytest.raises(errors.InvalidInputError, match=r"up to 1e\+03.* at most 499"):
+        dimensions.require_scale(values, "u", 499.0)
+    with pytest.raises(errors.InvalidInputError, match="Standardise them"):
+        dimensions.require_scale(1e200 * values, "u", 499.0)
 
 
 def test_time_must_exist_and_ascend():

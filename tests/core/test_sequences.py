@@ -126,7 +126,21 @@ def test_a_variable_is_chosen_from_a_tree():
         ([session(2), session(2, neurons=("a", "c"))], "other labels along `neuron`"),
         ([session(2), session(2, neurons=("a",))], "got 1 entries along `neuron`"),
         ([session(2).rename(neuron="unit")], "expected a DataArray with dimensions"),
-        (long([session(2)] * 3, ["a", "b", "a"]), "'a' twice"),
+        (
+            long([session(2)] * 3, ["a", "b", "a"]),
+            r"'a' twice, in separate stretches.*sortby\(\['session', 'time'\]\)",
+        ),
+        ([session(2), session(2).astype(str)], r"\['1'\]: got values of type <U"),
+        (session(2) * 1j, "spikes: got values of type complex128.*take .real"),
+        (
+            [session(2), session(2).drop_vars("neuron")],
+            r"\['1'\]: got 2 entries without labels .*expected names as in spikes\['0",
+        ),
+        (
+            [session(2).drop_vars("neuron"), session(2)],
+            r"\['1'\]: got names along `neuron`, expected 2 entries without labels",
+        ),
+        ([session(2, neurons=(0, 1)), session(2)], "got names .*expected numbers as"),
         (session(3).isel(time=[1, 0, 2]), "followed by"),
         (session(2, neurons=("a", "a")), "the label.*'a' twice"),
         ([session(2).values], r"spikes\['0'\]: got ndarray"),
@@ -164,6 +178,15 @@ def test_in_one_long_array_what_is_missing_throughout_was_not_recorded():
     np.testing.assert_array_equal(found.observed, [[0, 1, 1], [1, 1, 0]])
     alone = gather(whole.isel(time=slice(0, 3)), "spikes", DIMS, join="neuron")
     assert alone.recorded is None
+    lost = whole.isel(time=slice(3, None)).drop_vars("session")
+    found = gather(lost, "spikes", DIMS, join="neuron")
+    np.testing.assert_array_equal(found.recorded, [[1, 0]])
+
+
+def test_a_sequence_without_any_value_is_missing_and_lacks_no_entry():
+    found = gather([session(3), np.nan * session(2)], "s", DIMS, join="neuron")
+    assert found.recorded is None
+    assert found.observed.sum(1).tolist() == [3, 0]
 
 
 def test_joined_labels_must_not_repeat():
@@ -175,4 +198,7 @@ def test_entries_without_labels_are_numbered():
     plain = xr.DataArray(
         np.zeros((4, 2)), dims=("time", "input"), coords={"time": np.arange(4.0)}
     )
-    assert gather(plain, "inputs", ("time", "input")).coords["input"].tolist() == [0, 1]
+    found = gather(plain, "inputs", ("time", "input"))
+    assert found.coords["input"].tolist() == [0, 1]
+    assert found.numbered == ("input",)
+    assert gather(session(2), "spikes", DIMS).numbered == ()

@@ -40,6 +40,14 @@ def tree(**parts):
     return xr.DataTree.from_dict({k: v.to_dataset(name="x") for k, v in parts.items()})
 
 
+def set_to(kind, **settings):
+    """Return a prior with any settings: users' annotations are not executed."""
+    prior = kind()
+    for name, value in settings.items():
+        object.__setattr__(prior, name, value)
+    return prior
+
+
 def refused(message, kind=errors.InvalidInputError):
     return pytest.raises(kind, match=message)
 
@@ -53,15 +61,23 @@ def refused(message, kind=errors.InvalidInputError):
         (lambda u: u.isel(input=0), r": got dimensions \(time\), expected a DataArray"),
         (lambda u: u.drop_vars("time"), r": got no time coordinate.*assign_coords"),
         (lambda u: u[::-1], r"\.time: got 7.95 s followed by 7.85.*sortby"),
-        (lambda u: u[:70], r": got sessions \['0'\] of \[70\].*neuromod\.io\.align"),
-        (lambda u: u.assign_coords(time=u.time + 0.05), r".* times .*io\.align"),
-        (lambda u: [u, u], r": got sessions \['0', '1'\] of \[80, 80\] bins"),
+        (lambda u: u[:70], r": got sessions of \[70\] bins.*neuromod\.io\.align"),
+        (
+            lambda u: u.assign_coords(time=u.time + 0.05 * (u.time > 1)),
+            r"\.time: got 1\.1 s in bin 10 of session '0', expected 1\.05 s .*align",
+        ),
+        (lambda u: [u, u], r": got sessions of \[80, 80\] bins, expected \[80\] bins"),
         (lambda u: [], r": got no sequence at all, expected at least one"),
         (lambda u: u.where(u.time > 1), r": got 10 bins with missing .*Fill them"),
         (
             lambda u: u.where(u.time > 1, np.inf),
-            r": .*infinite values, expected finite",
+            r": got 10 bins with .*infinite values, expected finite",
         ),
+        (lambda u: u.astype(str), r": got values of type <U.*real numbers.*astype"),
+        (lambda u: u.astype(object), r": got values of type object, .*astype\(float"),
+        (lambda u: u * 1j, r": got values of type complex128, .*take \.real"),
+        (lambda u: u.astype("M8[s]"), r": got values of type datetime64\[s\]"),
+        (lambda u: 1e200 * u, r": got numbers up to .*3\.16e\+04\. Standardise them"),
         (
             lambda u: u.assign_coords(input=["light", "light"]),
             r"\.input: got the label\(s\) 'light' twice.*Rename them",
@@ -81,10 +97,14 @@ def test_bad_inputs_are_refused(argument, change, message):
 @pytest.mark.parametrize(
     ("spikes", "inputs", "message"),
     [
-        (halves(few()), drive(), r": got sessions \['0'\] of \[80\] bins"),
-        (halves(few()), halves(drive(), "a", "c"), r": got sessions \['a', 'c'\]"),
+        (
+            halves(few()),
+            drive(),
+            r": got the sessions \['0'\], .*assign_coords\(session=\('time', spikes\[",
+        ),
+        (halves(few()), halves(drive(), "a", "c"), r": got the sessions \['a', 'c'\]"),
         (halves(few()), halves(drive(), at=30), r".*of \[30, 50\] bins, expected"),
-        ([few(), few(1)], [drive()], r".* of \[80\].*expected .* of \[80, 80\] bins"),
+        ([few(), few(1)], [drive()], r".* of \[80\] bins, expected \[80, 80\] bins"),
         (
             [few(), few(1)],
             [drive(), drive(labels=("light",))],
@@ -95,7 +115,17 @@ def test_bad_inputs_are_refused(argument, change, message):
             [drive(), drive(labels=("tone", "light"))],
             r"\['1'\]: got other labels along `input`.*reorder with \.sel\(input=",
         ),
+        (
+            [few(), few(1)],
+            [drive().drop_vars("input"), drive()],
+            r"\['1'\]: got names along `input`, expected 2 entries without labels as",
+        ),
         (tree(a=few(), b=few()), tree(a=drive(), c=drive()), r": .*\['a', 'c'\]"),
+        (
+            tree(a=few(), b=few()),
+            tree(b=drive(), a=drive()),
+            r": got .*\['b', 'a'\], expected those of the data in their order: \['a', ",
+        ),
     ],
 )
 def test_inputs_of_other_sessions_are_refused(argument, spikes, inputs, message):
@@ -123,7 +153,7 @@ def driven():
         ({"inputs": drive(labels=("light",))}, r"^inputs\.input: got 1 labels"),
         (
             {"inputs": drive(n_steps=70)},
-            r"^inputs: got sessions \['0'\] of \[70\] bins",
+            r"^inputs: got sessions of \[70\] bins",
         ),
         (
             {"transition_inputs": drive()},
@@ -169,6 +199,30 @@ def test_verbs_want_the_inputs_of_the_fit(driven, change, message):
             r"^prior\.baseline_precision: got nan",
         ),
         (switching.OneHot(types="Source"), r"^prior\.types: .*Did you mean 'source'"),
+        (
+            set_to(switching.Ridge, precision="x"),
+            r"^prior\.precision: got 'x', expected a number >= 0",
+        ),
+        (
+            set_to(switching.Ridge, precision=None),
+            r"^prior\.precision: got None, expected a number",
+        ),
+        (
+            set_to(switching.Ridge, precision=np.ones(3)),
+            r"^prior\.precision: got array",
+        ),
+        (
+            set_to(switching.Lasso, strength="a"),
+            r"^prior\.strength: got 'a', expected a number >= 0",
+        ),
+        (
+            set_to(switching.Gaussian, standard_deviation="x"),
+            r"^prior\.standard_deviation: got 'x', expected",
+        ),
+        (
+            set_to(switching.Gaussian, baseline_precision=None),
+            r"^prior\.baseline_precision: got None, expected a number >= 0",
+        ),
     ],
 )
 def test_bad_priors_are_refused(prior, message):
@@ -190,11 +244,21 @@ def test_priors_of_couplings_are_not_for_categorical_choices(prior):
     [
         ({"concentration": 0}, "^concentration: got 0, expected a number > 0"),
         ({"concentration": np.ones((2, 2))}, "^concentration: got array"),
-        ({"stickiness": np.nan}, r"^stickiness: got nan, expected .* \(or 0\)"),
+        ({"stickiness": np.nan}, "^stickiness: got nan, expected a number >= 0"),
         ({"basis": "exponentail"}, "^basis: .*Did you mean 'exponential'"),
         ({"basis": np.ones(3)}, r"^basis: got shape \(3,\).*pass basis\[None\]"),
         ({"basis": np.full((1, 3), np.nan)}, "^basis: got 3 values .* not finite"),
+        ({"basis": [["a", "b"]]}, "^basis: got values of type <U1, expected real"),
+        ({"basis": {}}, "^basis: got values of type object, expected real numbers"),
+        ({"basis": np.full((1, 3), 1j)}, "^basis: got values of type complex128"),
+        ({"basis": [[1, 2], [3]]}, "^basis: got rows of unequal length.*with zeros"),
+        ({"basis": np.full((1, 3), 1e200)}, r"^basis: got numbers up to 1e\+200"),
         ({"self_basis": "lag"}, "^self_basis: got 'lag'.*Did you mean 'lags'"),
+        (
+            {"reference": True, "prior": "lasso"},
+            "^reference: .*expected the prior 'none', 'gaussian' or 'one_hot' as it is",
+        ),
+        ({"reference": True, "prior": switching.Gaussian(0.1)}, "^reference: .*prior"),
         (
             {"reference": True, "inputs": drive()},
             "^reference: .*without reference=True",
@@ -217,6 +281,18 @@ def test_bad_chains_and_bases_are_refused(change, message):
             few().where(few() < 2, np.inf),
             "^spikes: .*expected finite numbers",
         ),
+        ("gaussian", few().astype(str), "^spikes: got values of type <U32.*astype"),
+        ("gaussian", few().astype(object), "^spikes: got values of type object"),
+        ("gaussian", 1j * few(), "^spikes: got values of type complex.*take .real"),
+        ("gaussian", 1e200 * few(), r"^spikes: got numbers up to .*Standardise"),
+        ("poisson", 1e300 * few(), r"^spikes: got numbers up to 4e\+300"),
+        (
+            "categorical",
+            few()[:, :1].clip(max=1) * 1e6,
+            r"^spikes: got the options 0, 1e\+06, expected at least two.*numpy\.unique",
+        ),
+        ("categorical", few()[:, :1].clip(max=2) + 1, "^spikes: got the options 1, 2"),
+        ("categorical", 0 * few()[:, :1], "^spikes: got the options 0, expected at"),
     ],
 )
 def test_values_that_an_observation_cannot_take(observation, choices, message):
@@ -232,6 +308,11 @@ def test_values_that_an_observation_cannot_take(observation, choices, message):
         ([few(), few(1)[:, 0]], r"^spikes\['1'\]: got dimensions \(time\)"),
         ([few(), few(1)[:0]], r"^spikes\['1'\]: got 0 bins, expected at least one"),
         ([few(), -few(1)], "^spikes: got the negative count"),
+        ([few(), few(1).astype(str)], r"^spikes\['1'\]: got values of type <U32"),
+        (
+            few().assign_coords(session=("time", ["a", "b"] * 40)),
+            r"^spikes\.session: got the label 'a' twice.*sortby\(\['session'",
+        ),
         (
             [few(1, 4), few(2, 3)],
             "^spikes: got at most 4 bins in a session.*basis=None",
@@ -272,6 +353,14 @@ def test_bad_sessions_are_refused(spikes, message):
             few(1).rename(neuron="unit"),
             r"^spikes\['1'\]: got dimensions \(time, unit\), expected a DataArray",
         ),
+        (
+            few(1).drop_vars("neuron"),
+            r"^spikes\['1'\]: got 3 entries without labels .*expected names as in spik",
+        ),
+        (
+            few(1).assign_coords(neuron=[0, 1, 2]),
+            r"^spikes\['1'\]: got numbers .*Label all alike, with \.assign_coords",
+        ),
     ],
 )
 def test_bad_neurons_of_one_session_are_refused(second, message):
@@ -279,14 +368,75 @@ def test_bad_neurons_of_one_session_are_refused(second, message):
         quick([few(), second])
 
 
-def test_the_same_neurons_as_numbers_and_as_text_are_refused():
-    numbers, text = [0, 1, 2], ["0", "1", "2"]
-    sessions = [
-        few().assign_coords(neuron=numbers),
-        few(1).assign_coords(neuron=text),
+def test_neurons_without_labels_are_as_many_in_every_session():
+    plain = few().drop_vars("neuron")
+    with refused(r"^spikes\['1'\]: got 2 entries .* 3 entries without labels as in"):
+        quick([plain, plain[:, :2]])
+
+
+def lost(spikes, neuron="n1"):
+    """A neuron is NaN."""
+    return spikes.where(spikes["neuron"] != neuron)
+
+
+@pytest.mark.parametrize("observation", ["poisson", "gaussian"])
+@pytest.mark.parametrize(
+    "spikes",
+    [
+        lost(few()),
+        halves(lost(few())),
+        [lost(few()), lost(few(1))],
+        tree(a=few()[:, ::2], b=lost(few(1))),
+        [few()[:, ::2], few(1) * np.nan],
+    ],
+)
+def test_a_neuron_without_any_value_is_named(spikes, observation):
+    message = r"^spikes: got no observed bin of the neuron\(s\) n1, .*dropna\('neuron'"
+    with refused(message):
+        quick(spikes, observation=observation)
+
+
+def test_bins_that_all_lack_some_neuron_are_refused():
+    spikes = few()
+    spikes[:40, 0] = spikes[40:, 1] = np.nan
+    with refused("^spikes: got only missing bins, .*leave out those that often are"):
+        quick(spikes)
+
+
+@pytest.mark.parametrize("verb", [switching.smooth, switching.score])
+@pytest.mark.parametrize(
+    ("spikes", "message"),
+    [
+        (few().assign_coords(neuron=["n0", "n1", "z"]), "3 labels .*, such as 'z'.*"),
+        (few().drop_vars("neuron"), "3 labels that differ from the fit's, such as 0"),
+        (few().drop_vars("neuron")[:, :2], "2 labels that differ .* the 3 neurons"),
+        (few().rename(neuron="input"), r"dimensions \(time, input\)"),
+        (few().astype(str), "values of type <U32"),
+        ({}, "dict, expected a DataArray"),
+        (None, "NoneType, expected a DataArray"),
+    ],
+)
+def test_verbs_want_neurons_of_the_fit(driven, verb, spikes, message):
+    with refused(f"^spikes.*: got {message}"):
+        verb(driven, spikes, inputs=drive())
+
+
+def test_a_fit_goes_on_with_all_its_neurons_in_their_order(driven):
+    for spikes in (few()[:, :2], few()[:, ::-1]):
+        with refused(r"^spikes\.neuron: got .* in their order", errors.ShapeError):
+            quick(spikes, init=driven, inputs=drive())
+
+
+def test_later_choices_may_lack_an_option_and_have_no_new_one():
+    choices = few()[:, :1].clip(max=2)
+    fit = quick(choices, observation="categorical", basis=None)
+    whole = [
+        float(switching.score(fit, part)["log_likelihood"])
+        for part in (choices, choices.where(choices < 2))
     ]
-    with refused(r"the label\(s\) '0', '1', '2' twice.*Rename them"):
-        quick(sessions)
+    assert whole[0] < whole[1] < 0
+    with refused("^spikes: got the options 0, 3, expected those of the fit, 0 to 2"):
+        switching.score(fit, 3 * choices.clip(max=1))
 
 
 def test_sessions_of_categorical_choices_share_their_label():

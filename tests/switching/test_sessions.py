@@ -53,6 +53,32 @@ def test_a_neuron_learns_from_the_sessions_that_have_it(fit, recorded):
     assert errors_[[0, 1, 6, 7]].mean() > 1.1 * errors_[2:6].mean()
 
 
+def test_a_neuron_may_be_lost_after_the_fit(recorded):
+    """Lacking or NaN throughout, it gives no evidence; the others keep their labels."""
+    whole = recorded[1][0].isel(time=slice(0, 300))
+    fit = switching.fit(whole, 2, seed=0, prior="ridge", n_restarts=1, progress=False)
+    assert not fit.config["neurons_differ"]
+    neurons = whole["neuron"].values
+    left = whole.isel(neuron=[4, 0, 1, 3, 5])
+    nan = whole.where(whole["neuron"] != neurons[2])
+    log_likelihood, again, of_all, turned = (
+        float(switching.score(fit, part)["log_likelihood"])
+        for part in (left, nan, whole, whole[:, ::-1])
+    )
+    assert log_likelihood == pytest.approx(again, rel=1e-12)
+    assert turned == of_all < log_likelihood
+    predicted = switching.predict(fit, left)
+    assert predicted["neuron"].values.tolist() == neurons.tolist()
+    mean = fit.data["parameters"]["baseline_rate"] * fit.config["bin_size"]
+    found = switching.predict(fit, left.copy(data=np.zeros(left.shape)))
+    assert found[:, 2].mean() < 2 * mean[2]
+    with pytest.raises(errors.ShapeError, match=r"differ from the fit's, such as 99"):
+        switching.score(fit, left.assign_coords(neuron=[4, 0, 1, 3, 99]))
+    plain = left.drop_vars("neuron")
+    with pytest.raises(errors.ShapeError, match="5 labels that differ"):
+        switching.score(fit, plain)
+
+
 def test_some_of_the_neurons_can_be_scored(fit, recorded):
     few = recorded[1][0].isel(neuron=[5, 0, 3])
     other = few.isel(neuron=[1, 2, 0])
