@@ -193,6 +193,8 @@ def fit(
         transition_inputs=transition_inputs,
     )
     filters = bases.resolve(basis)
+    if not isinstance(recurrent, bool):
+        raise invalid("recurrent", repr(recurrent), "True or False")
     if recurrent:
         prepared = with_recurrence(prepared, filters)
     recording = prepared.recording

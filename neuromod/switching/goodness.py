@@ -113,6 +113,8 @@ def _rescaled(
     """Return the intervals of one neuron in stretched time, session by session."""
     found = []
     for session, length in enumerate(np.asarray(recording.lengths)):
+        if recording.recorded is not None and not recording.recorded[session, neuron]:
+            continue
         seen = np.asarray(recording.observed)[session, :length]
         rate = np.where(seen, expected[session, :length, neuron], 0)
         counts = np.asarray(recording.values)[session, :length, neuron].astype(int)
@@ -212,15 +214,19 @@ def _bits(
 ) -> xr.Dataset:
     """Score expected counts against the neurons' mean rates."""
     observation = OBSERVATIONS[fit.model.observation]
-    seen = np.asarray(prepared.recording.observed)
-    values = np.asarray(prepared.recording.values)[seen]
+    recording = prepared.recording
+    seen = np.asarray(recording.observed)
+    shape = expected.shape
+    recorded = True if recording.recorded is None else recording.recorded[:, None]
+    recorded = np.broadcast_to(recorded, shape)[seen]
+    values = np.where(recorded, np.asarray(recording.values)[seen], 0)
     dispersion = np.asarray(fit.model.dispersion).mean(0)[None]
     with precision_context("float64"):
         terms = [
             np.asarray(observation.log_probability(values, rate, dispersion), float)
             for rate in (expected[seen], np.broadcast_to(mean, values.shape))
         ]
-    gain = (terms[0] - terms[1]).sum(0) / np.log(2)
+    gain = np.where(recorded, terms[0] - terms[1], 0).sum(0) / np.log(2)
     n_spikes = values.sum(0)
     per_spike = np.where(n_spikes > 0, gain / np.maximum(n_spikes, 1), np.nan)
     attrs = {"units": "bits/spike"}

@@ -66,11 +66,13 @@ def smooth(
     >>> float(switching.smooth(result, spikes).sum("state").mean().round(6))
     1.0
     """
-    kernel = kernels.hmm_smoother
     if lag is not None:
-        kernel = _fixed_lag(dimensions.require_integer(lag, "lag", minimum=0))
+        lag = dimensions.require_integer(lag, "lag", minimum=0)
 
     def states(model, recording, bins):
+        # No session is longer than all bins: the smoother looks as far, and is faster.
+        whole = lag is None or lag >= recording.observed.shape[1]
+        kernel = kernels.hmm_smoother if whole else _fixed_lag(lag)
         return inference.run(kernel, model, recording, bins).smoothed
 
     prepared, found = _apply(fit, spikes, states, inputs, transition_inputs)

@@ -149,7 +149,9 @@ def select(
 
 
 def _require_numbers(n_states: int | Sequence[int]) -> list[int]:
-    given = [n_states] if isinstance(n_states, int | np.integer) else list(n_states)
+    given = [n_states] if isinstance(n_states, int | np.integer) else n_states
+    if not isinstance(given, Sequence | np.ndarray) or isinstance(given, str):
+        raise invalid("n_states", repr(given), "numbers of states, such as (1, 2, 3)")
     numbers = sorted(require_integer(n, "n_states") for n in given)
     if not numbers or len(set(numbers)) < len(numbers):
         raise invalid("n_states", given, "different numbers of states, at least one")

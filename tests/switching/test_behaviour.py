@@ -208,3 +208,12 @@ def test_a_recurrent_model_needs_weights_for_every_neuron():
             basis=np.ones((1, 1)),
             recurrent=True,
         )
+
+
+def test_a_lag_beyond_the_recording_is_the_whole(lapsing):
+    _, tree, inputs, fit = lapsing
+    spikes, inputs = tree["recording"]["spikes"][:50], inputs[:50]
+    np.testing.assert_array_equal(
+        switching.smooth(fit, spikes, lag=10**9, inputs=inputs),
+        switching.smooth(fit, spikes, inputs=inputs),
+    )
