@@ -34,7 +34,7 @@ REQUIRED = (
     "typer",
     "pooch",
 )
-OPTIONAL = ("pynwb", "pyarrow", "cloudpickle", "distributed")
+OPTIONAL = ("pynwb", "pyarrow", "cloudpickle", "dask", "distributed", "zarr")
 CACHE = "NEUROMOD_CACHE"
 
 

@@ -112,7 +112,7 @@ def test_results_say_what_they_are(fit, spikes):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda s: s.assign_coords(neuron=["n0", "n1", "n9"]), "such as n9"),
+        (lambda s: s.assign_coords(neuron=["n0", "n1", "n9"]), "such as 'n9'"),
         (lambda s: s.assign_coords(time=2 * s.time), "bins of 0.1 s as in the fit"),
         (lambda s: -s, "negative"),
     ],
