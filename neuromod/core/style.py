@@ -14,8 +14,8 @@ The colours are those of Okabe and Ito (https://jfly.uni-koeln.de/color/), which
 people with any kind of colour blindness can tell apart.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -42,7 +42,8 @@ PALETTE = (
 DIVERGING = "RdBu_r"  # colour map of signed values: red above zero, blue below
 
 
-def context() -> AbstractContextManager[None]:
+@contextmanager
+def context() -> Iterator[None]:
     """Draw in the library's style for the length of a ``with`` block.
 
     Examples
@@ -55,7 +56,12 @@ def context() -> AbstractContextManager[None]:
     import matplotlib.style
 
     path = files("neuromod.core") / "neuromod.mplstyle"
-    return matplotlib.style.context(str(path))
+    with matplotlib.style.context(str(path)):
+        yield
+        # The first figure of a notebook makes it interactive. Were that undone with
+        # the style, no later figure would appear.
+        interactive = matplotlib.is_interactive()
+    matplotlib.interactive(interactive)
 
 
 def figure(

@@ -138,3 +138,15 @@ def test_a_styled_function_leaves_the_users_axes_to_the_user():
 def test_a_styled_function_keeps_its_name_and_text():
     assert plot_line.__name__ == "plot_line"
     assert plot_line.__doc__ == "Draw a line."
+
+
+def test_the_style_leaves_a_notebook_interactive():
+    before = matplotlib.is_interactive()
+    try:
+        matplotlib.interactive(False)
+        with style.context():
+            # What the backend of a notebook does with the first figure.
+            matplotlib.interactive(True)
+        assert matplotlib.is_interactive()
+    finally:
+        matplotlib.interactive(before)
