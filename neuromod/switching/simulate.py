@@ -60,7 +60,7 @@ def simulate(
     Raises
     ------
     InvalidInputError
-        If a number is not positive.
+        If a number is not positive, or the model is none.
     DivergedError
         If the neurons excite one another without bound.
 
@@ -77,6 +77,13 @@ def simulate(
     >>> simulate(model, 100, seed=0)["recording"]["spikes"].dims
     ('time', 'neuron')
     """
+    if not isinstance(model, SwitchingGLM):
+        raise invalid(
+            "model",
+            type(model).__name__,
+            "a SwitchingGLM",
+            "Pass fit.model of a fit, or SwitchingGLM(...).",
+        )
     n_steps = dimensions.require_integer(n_steps, "n_steps")
     n_sessions = dimensions.require_integer(n_sessions, "n_sessions")
     seed = dimensions.require_integer(seed, "seed", minimum=0)

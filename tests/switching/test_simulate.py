@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -75,3 +77,9 @@ def test_bad_arguments(arguments):
     settings = {"n_steps": 5, "seed": 0} | arguments
     with pytest.raises(errors.InvalidInputError, match=next(iter(arguments))):
         switching.simulate(random_model(), **settings)
+
+
+def test_what_is_no_model_is_refused():
+    result: Any = {"weight": 1}
+    with pytest.raises(errors.InvalidInputError, match=r"model: got dict.*fit\.model"):
+        switching.simulate(result, 10, seed=0)
