@@ -43,8 +43,8 @@ def test_the_blank_model_is_sticky_and_alike():
         np.ones(2),
         recording_of(np.zeros((1, 5, 2))),
         (np.ones((1, 2)), np.zeros((0, 0))),
-        "poisson",
-        "exp",
+        observation="poisson",
+        link="exp",
     )
     np.testing.assert_allclose(np.diag(model.transition_matrix), 0.95)
     np.testing.assert_array_equal(model.bias, [[0.1, -1.0]] * 3)
