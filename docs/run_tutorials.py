@@ -1,6 +1,6 @@
 """Run the tutorials in full, and write each as a notebook with its outputs:
 
-    NEUROMOD_DATA=../shared/data .venv/bin/python docs/run_tutorials.py [NAME ...]
+    .venv/bin/python docs/run_tutorials.py [NAME ...]
 
 A tutorial is a text, ``docs/tutorials/NAME.py``, in jupytext's percent format. From it
 come two programs. The notebook ``NAME.ipynb``, which people read, has every cell but
@@ -10,6 +10,8 @@ in order: a cell tagged "fast" shrinks what the cells before it prepared (a shor
 stretch, few starts), and leaves what is done with it as it is.
 
 Where the prose alone has changed, ``--text`` writes it anew and keeps the outputs.
+Recordings are read from the folder that ``NEUROMOD_DATA`` names, else from ``shared``
+beside the checkout.
 """
 
 import argparse
@@ -21,7 +23,8 @@ from pathlib import Path
 import jupytext
 from nbformat import NotebookNode, read, v4, write
 
-FOLDER = Path(__file__).parent / "tutorials"
+FOLDER = Path(__file__).resolve().parent / "tutorials"
+SHARED = FOLDER.parents[2] / "shared" / "data"
 LONGEST_CELL = 1800  # s
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -79,7 +82,8 @@ def execute(notebook: NotebookNode, name: str) -> None:
     # Inside, since the tests run cells without a kernel.
     from nbclient import NotebookClient
 
-    os.environ["TQDM_DISABLE"] = "1"
+    data = Path(os.environ.get("NEUROMOD_DATA", SHARED)).resolve()
+    os.environ |= {"TQDM_DISABLE": "1", "NEUROMOD_DATA": str(data)}
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(
             notebook,
@@ -88,9 +92,15 @@ def execute(notebook: NotebookNode, name: str) -> None:
             resources={"metadata": {"path": folder}},
         ).execute()
     notebook.metadata.update(METADATA)  # the kernel has told its version
-    for output in (o for cell in code(notebook) for o in cell.outputs):
-        if output.get("name") == "stderr":
-            raise SystemExit(f"{name} warns its reader:\n{output.text}")
+    for cell in code(notebook):
+        cell.outputs = [output for output in cell.outputs if is_shown(output, name)]
+
+
+def is_shown(output: NotebookNode, name: str) -> bool:
+    """Return whether readers see it: all but the artists that plot calls return."""
+    if output.get("name") == "stderr":
+        raise SystemExit(f"{name} warns its reader:\n{output.text}")
+    return output.output_type != "execute_result" or "text/html" in output.data
 
 
 def keep_outputs(notebook: NotebookNode, name: str) -> None:

@@ -8,6 +8,7 @@ import importlib.util
 import re
 from pathlib import Path
 
+import matplotlib
 import nbformat
 import pytest
 
@@ -57,8 +58,9 @@ def test_tutorial_runs_on_little(name, monkeypatch, tmp_path, capsys):
     program = tutorials.program(name, fast=True)
     assert len(program.cells) > len(tutorials.program(name).cells), "nothing is shrunk"
     names = {"__name__": name}
-    for number, cell in enumerate(tutorials.code(program)):
-        exec(compile(cell.source, f"{name}, cell {number}", "exec"), names)
+    with matplotlib.rc_context():
+        for number, cell in enumerate(tutorials.code(program)):
+            exec(compile(cell.source, f"{name}, cell {number}", "exec"), names)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,6 +15,7 @@
 import tempfile
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -23,6 +24,7 @@ from scipy.special import expit
 import neuromod as nm
 from neuromod.core import style
 
+matplotlib.style.use("neuromod.core.neuromod")  # one look for all figures
 recording = nm.datasets.load("rat_delayed_comparison")["recording"].to_dataset()
 N_STATES, N_SESSIONS, N_RESTARTS = (1, 2, 3, 4), 40, 4
 print(recording)
@@ -44,27 +46,36 @@ N_STATES, N_SESSIONS, N_RESTARTS = (1, 2), 6, 1
 
 # %%
 choices, inputs = recording["choices"], recording["inputs"]
-right = choices.values[:, 0] == recording["correct_side"].values
-lengths = recording["session"].groupby("session").count()
-difference = (inputs.sel(input="s1") - inputs.sel(input="s2")).values
-
-figure, (left, centre) = style.figure(1, 2, size=(7.2, 2.6))
+chose = choices.values[:, 0]
+correct = chose == recording["correct_side"].values
 sessions = recording["session"].values.astype(int)
-number = np.arange(sessions.max() + 1)
-left.plot(number, [right[sessions == s].mean() for s in number], "o", color="0.3")
-left.set(xlabel="Session", ylabel="Fraction correct", ylim=(0.5, 1))
-edges = np.quantile(difference, np.linspace(0, 1, 10))
-group = np.clip(np.digitize(difference, edges[1:-1]), 0, 8)
-middle = [difference[group == g].mean() for g in range(9)]
-chosen = [choices.values[group == g, 0].mean() for g in range(9)]
-centre.plot(middle, chosen, "o-", color="0.3")
-centre.set(xlabel="s1 − s2 (standard deviations)", ylabel="Chose right", ylim=(0, 1))
-print(
-    f"{len(number)} sessions of {lengths.values.min()} to {lengths.values.max()} trials"
-)
-print(f"{right.mean():.1%} correct")
+number, lengths = np.unique(sessions, return_counts=True)
+sounds = inputs.sel(input=["s1", "s2"]).values.round(2)
+pairs, pair = np.unique(sounds, axis=0, return_inverse=True)
+first = pairs[:, 0] > pairs[:, 1]
+
+
+def per_pair(values, weights):
+    """Average over the trials of each pair of sounds."""
+    return np.bincount(pair, values * weights) / np.bincount(pair, weights)
+
+
+figure, (left, right) = style.figure(1, 2, size=(7.2, 2.6))
+left.plot(number, [correct[sessions == s].mean() for s in number], ".", color="0.3")
+left.set(xlabel="Session", ylabel="Fraction correct", ylim=(0.4, 1))
+seen = per_pair(chose, np.ones(len(chose)))
+for which, mark, label in ((first, "o-", "first"), (~first, "s--", "second")):
+    right.plot(pairs[which, 1], seen[which], mark, color="0.3", label=f"{label} louder")
+right.set(xlabel="Second sound (s.d.)", ylabel="Chose right", ylim=(0, 1))
+right.legend()
+print(f"{len(number)} sessions of {lengths.min()} to {lengths.max()} trials")
+print(f"{correct.mean():.1%} correct; {len(pairs)} pairs of sounds")
 
 # %% [markdown]
+# When the first sound is louder, the rat is mostly right. When the second one is, it
+# depends on how loud that is: the rat goes by the second sound too much, as if it
+# remembered the first as nearer to the mean than it was.
+#
 # ## How many strategies?
 #
 # More states always fit the same trials better, so they are judged by sessions that
@@ -74,7 +85,7 @@ print(f"{right.mean():.1%} correct")
 # %%
 HOW = {"inputs": inputs, "observation": "bernoulli", "basis": None, "progress": False}
 selection = nm.switching.select(
-    choices, N_STATES, seed=0, n_folds=4, n_restarts=2, tolerance=1e-5, **HOW
+    choices, N_STATES, seed=0, n_folds=4, n_restarts=2, tolerance=1e-4, **HOW
 )
 gained = selection["log_likelihood_per_bin"] - selection["null_per_bin"]
 bits = (gained / np.log(2)).rename("bits per trial")
@@ -138,15 +149,17 @@ probability = nm.switching.smooth(fit, choices, inputs=inputs)
 path = nm.switching.decode(fit, choices, inputs=inputs)
 dwell = nm.switching.dwell_times(path, 1.0)
 previous = inputs.sel(input="previous_choice").values
-repeats = (2 * choices.values[:, 0] - 1 == previous)[:, None]
+repeats = (2 * chose - 1 == previous)[:, None]
 known = (previous != 0)[:, None]
 weighted = probability.values
 pd.DataFrame(
     {
         "share of trials": share.values,
         "probability of staying": stay,
-        "median visit (trials)": [np.median(dwell.get(s, [0])) for s in share["state"]],
-        "correct": (weighted * right[:, None]).sum(0) / weighted.sum(0),
+        "median visit (trials)": [
+            np.median(dwell.get(s, [0])) for s in range(n_states)
+        ],
+        "correct": (weighted * correct[:, None]).sum(0) / weighted.sum(0),
         "repeats its choice": (weighted * (repeats & known)).sum(0)
         / (weighted * known).sum(0),
     },
@@ -156,25 +169,18 @@ pd.DataFrame(
 # %% [markdown]
 # ## A psychometric curve per state
 #
-# Trials count for each state by the probability that the rat was in it. Lines are what
-# the state's weights say, averaged over the same trials.
+# Trials count for each state by the probability that the rat was in it. Marks are what
+# it did, lines what the state's weights say of the same trials.
 
 # %%
-eta = found["bias"].values + inputs.values @ found["input_weight"].values[:, 0].T
-figure, axes = style.figure(1, n_states, size=(2.4 * n_states, 2.4), sharey=True)
+eta = found["bias"].values.T + inputs.values @ found["input_weight"].values[:, 0].T
+figure, axes = style.figure(1, n_states, size=(2.4 * n_states, 2.5), sharey=True)
 for state, ax in enumerate(axes):
-    for values, how in ((choices.values[:, 0], "o"), (expit(eta[:, state]), "-")):
-        ax.plot(
-            middle,
-            [
-                np.average(values[group == g], weights=weighted[group == g, state])
-                for g in range(9)
-            ],
-            how,
-            color=colours[state],
-        )
-    ax.axhline(0.5, color="0.7", linewidth=0.6, zorder=0)
-    ax.set(xlabel="s1 − s2 (s.d.)", title=f"State {state}", ylim=(0, 1))
+    did, says = (per_pair(v, weighted[:, state]) for v in (chose, expit(eta[:, state])))
+    for which, mark, line in ((first, "o", "-"), (~first, "s", "--")):
+        ax.plot(pairs[which, 1], did[which], mark, color=colours[state])
+        ax.plot(pairs[which, 1], says[which], line, color=colours[state], linewidth=0.9)
+    ax.set(xlabel="Second sound (s.d.)", title=f"State {state}", ylim=(0, 1))
 axes[0].set_ylabel("Chose right")
 
 # %% [markdown]
@@ -186,7 +192,7 @@ axes[0].set_ylabel("Chose right")
 # changed is not.
 
 # %%
-session = str(np.argmax([sessions.tolist().count(s) for s in number]))
+session = str(number[lengths.argmax()])
 here = recording["session"].values == session
 draws = nm.switching.sample_states(
     fit, choices[here], seed=0, n_samples=30, inputs=inputs[here]
@@ -215,7 +221,7 @@ print(
 # %%
 plain = nm.switching.fit(choices, 1, seed=0, n_restarts=1, **HOW)
 left_over = {
-    f"{model.model.n_states} state(s)": choices.values[:, 0]
+    f"{model.model.n_states} state(s)": chose
     - nm.switching.predict(model, choices, inputs=inputs).values[:, 0]
     for model in (plain, fit)
 }
@@ -261,7 +267,7 @@ with_lapse = nm.switching.select(
     seed=0,
     n_folds=4,
     n_restarts=2,
-    tolerance=1e-5,
+    tolerance=1e-4,
     n_lapse_states=1,
     **HOW,
 )
