@@ -14,7 +14,7 @@
 import tempfile
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -22,7 +22,7 @@ import xarray as xr
 import neuromod as nm
 from neuromod.core import style
 
-matplotlib.style.use("neuromod.core.neuromod")  # one look for all figures
+plt.style.use("neuromod.core.neuromod")  # one look for all figures
 tree = nm.datasets.load("rat_ca1_wmaze", bin_size=0.25, exclude=["19", "23"])
 recording = tree["recording"].to_dataset()
 print(recording)

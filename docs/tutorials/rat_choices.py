@@ -15,7 +15,7 @@
 import tempfile
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -24,7 +24,7 @@ from scipy.special import expit
 import neuromod as nm
 from neuromod.core import style
 
-matplotlib.style.use("neuromod.core.neuromod")  # one look for all figures
+plt.style.use("neuromod.core.neuromod")  # one look for all figures
 recording = nm.datasets.load("rat_delayed_comparison")["recording"].to_dataset()
 N_STATES, N_SESSIONS, N_RESTARTS = (1, 2, 3, 4), 40, 4
 print(recording)
@@ -64,7 +64,7 @@ figure, (left, right) = style.figure(1, 2, size=(7.2, 2.6))
 left.plot(number, [correct[sessions == s].mean() for s in number], ".", color="0.3")
 left.set(xlabel="Session", ylabel="Fraction correct", ylim=(0.4, 1))
 seen = per_pair(chose, np.ones(len(chose)))
-for which, mark, label in ((first, "o-", "first"), (~first, "s--", "second")):
+for which, mark, label in ((first, "o", "first"), (~first, "s", "second")):
     right.plot(pairs[which, 1], seen[which], mark, color="0.3", label=f"{label} louder")
 right.set(xlabel="Second sound (s.d.)", ylabel="Chose right", ylim=(0, 1))
 right.legend()
@@ -84,8 +84,9 @@ print(f"{correct.mean():.1%} correct; {len(pairs)} pairs of sounds")
 
 # %%
 HOW = {"inputs": inputs, "observation": "bernoulli", "basis": None, "progress": False}
+CLIMB = {"tolerance": 2e-5, "max_iterations": 400}
 selection = nm.switching.select(
-    choices, N_STATES, seed=0, n_folds=4, n_restarts=2, tolerance=1e-4, **HOW
+    choices, N_STATES, seed=0, n_folds=3, n_restarts=2, **CLIMB, **HOW
 )
 gained = selection["log_likelihood_per_bin"] - selection["null_per_bin"]
 bits = (gained / np.log(2)).rename("bits per trial")
@@ -105,7 +106,9 @@ print(
 # Each faint line is a part that was left out. The second state gains most and each
 # further one less. The rule of one standard error takes the smallest number whose score
 # is within the error of the best one's; where that is the largest that was tried, more
-# should be tried. We go on with three, whose states can be named.
+# should be tried. `stability` warns: fits to other sessions agree only so far on which
+# trials belong together (1 is full agreement, 0 is chance). We go on with three, whose
+# states can be named.
 #
 # ## What the rat does in each
 
@@ -137,12 +140,12 @@ ax.set(ylabel="Weight (log odds of right)")
 ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 # %% [markdown]
-# Bars are standard errors given the states, so a little too small. In one state the rat
-# weighs both sounds with opposite signs, as it should, and the second more than the
-# first: it *listens*. In another it does so too but more weakly, and hardly leans to a
-# side. In the third the sounds count for nearly nothing: it goes where it went before,
-# or where the reward was. That shows in how often it is right, and in how long it
-# stays:
+# Bars are standard errors given the states, so a little too small; most are hidden by
+# their mark. In one state the second sound counts nearly twice as much as the first,
+# and the rat leans to the right: it goes mostly by what it *heard last*. In another
+# both sounds count alike with opposite signs, as they should: it *compares*. In the
+# third they count for nearly nothing: it goes where it went before, and where the
+# reward was. It shows in how often it is right, and in how long it stays:
 
 # %%
 probability = nm.switching.smooth(fit, choices, inputs=inputs)
@@ -188,8 +191,9 @@ axes[0].set_ylabel("Chose right")
 #
 # The ground is the probability of each state given the whole session, a mark is a
 # choice to the right. Below, what the posterior leaves open: paths drawn from it, one
-# per row. Where the rows agree the rat's strategy is known; where they do not, when it
-# changed is not.
+# per row. Where rows agree the strategy is known. Here they agree that the rat compared
+# the sounds in one or two stretches; which of the other two strategies it followed, and
+# when it changed between them, can be told of few trials.
 
 # %%
 session = str(number[lengths.argmax()])
@@ -213,15 +217,15 @@ print(
 # %% [markdown]
 # ## What goes wrong with one state
 #
-# A single logistic regression averages over strategies. Its weights belong to none of
-# them, and it cannot know that the rat has been repeating itself for the last ten
-# trials: its errors come in runs. `predict` tells the odds of a choice from all choices
-# before it; what is left over should not tell the next trial's.
+# A single logistic regression averages over strategies. Its weights, printed below,
+# belong to none of them, and it cannot know that the rat has been repeating itself for
+# the last ten trials: its errors come in runs. `predict` tells the odds of a choice
+# from all choices before it; what is left over should tell nothing of later trials.
 
 # %%
 plain = nm.switching.fit(choices, 1, seed=0, n_restarts=1, **HOW)
 left_over = {
-    f"{model.model.n_states} state(s)": chose
+    f"n_states = {model.model.n_states}": chose
     - nm.switching.predict(model, choices, inputs=inputs).values[:, 0]
     for model in (plain, fit)
 }
@@ -249,6 +253,9 @@ one = plain.data["parameters"]
 print(one["input_weight"].isel(state=0, neuron=0).to_series().round(2).to_string())
 
 # %% [markdown]
+# The grey band holds what chance leaves. With states most of the correlation is gone,
+# but not all of it: these are not all the strategies that there are.
+#
 # ## A state that guesses
 #
 # Errors on easy trials are often put down to *lapses*: now and then the animal does not
@@ -265,10 +272,10 @@ with_lapse = nm.switching.select(
     choices,
     n_states,
     seed=0,
-    n_folds=4,
+    n_folds=3,
     n_restarts=2,
-    tolerance=1e-4,
     n_lapse_states=1,
+    **CLIMB,
     **HOW,
 )
 cost = with_lapse["log_likelihood_per_bin"] - selection["log_likelihood_per_bin"].sel(
@@ -281,10 +288,10 @@ print(
 )
 
 # %% [markdown]
-# The lapse state is not a fair coin: it is a side. And the fit with it predicts
-# left-out sessions worse or better by what the line above says, in all parts or in
-# some: where all signs are negative, what the rat does when it does not listen is *not*
-# guessing but following its own past.
+# The "lapse" is no fair coin but a side, and left-out sessions are predicted worse with
+# it than with three states that are free to listen. So when this rat does not go by the
+# sounds it does not guess: it follows its own past, which a lapse rate would have
+# hidden.
 #
 # ## Several animals
 #
