@@ -40,7 +40,10 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in arguments.names:
         notebook = program(name)
-        keep_outputs(notebook, name) if arguments.text else execute(notebook)
+        if arguments.text:
+            keep_outputs(notebook, name)
+        else:
+            execute(notebook)
         path = FOLDER / f"{name}.ipynb"
         write(notebook, path)
         print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB")

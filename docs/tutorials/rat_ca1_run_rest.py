@@ -318,7 +318,7 @@ pd.DataFrame(
 )
 
 # %% [markdown]
-# Nearly every neuron is "coupled" to itself, and in bins of 250 ms most others are not
+# Most neurons are "coupled" to themselves, and in bins of 250 ms most others are not
 # synapses either: cells with the same place field fire together. The couplings say who
 # tells of whom, a quarter of a second later; and the posterior takes states as known,
 # so that the rate of false ones is too hopeful. For synapses use bins of a few ms.
