@@ -20,7 +20,7 @@ import pandas as pd
 import xarray as xr
 
 import neuromod as nm
-from neuromod.core import style
+from neuromod.core.style import state_colours
 
 plt.style.use("neuromod.core.neuromod")  # one look for all figures
 tree = nm.datasets.load("rat_ca1_wmaze", bin_size=0.25, exclude=["19", "23"])
@@ -42,7 +42,7 @@ rate = np.convolve(counts.mean(axis=1) / BIN, np.ones(40) / 40, "same")
 order = np.argsort(counts.mean(axis=0))
 bins, units = np.nonzero(counts[:, order])
 
-figure, (above, below) = style.figure(2, 1, size=(7.2, 3.4), sharex=True)
+figure, (above, below) = plt.subplots(2, 1, figsize=(7.2, 3.4), sharex=True)
 above.fill_between(minutes, 0, 5, where=block == "run", color="0.9", linewidth=0)
 above.plot(minutes, rate, color="0.3", linewidth=0.7)
 above.set(ylabel="Mean rate (Hz)", ylim=(0, 5), title="Grey: the rat runs")
@@ -75,11 +75,12 @@ speed = np.hypot(*position.differentiate("time").transpose("space", "time").valu
 moving = speed > 15  # camera pixels per second
 FEW, MANY, N_RESTARTS, N_DRAWS = 2, 4, 3, 5
 COMPARED = (1, 2, 3, 4)
-print(
-    pd.crosstab(block, np.where(moving, "moves", "is still"), normalize="index").round(
-        2
-    )
+
+moves = np.where(moving, "moves", "is still")
+shares = pd.crosstab(
+    block, moves, rownames=["block"], colnames=["rat"], normalize="index"
 )
+print(shares.round(2))
 
 # %% tags=["fast"]
 # Some minutes around the changes between running and resting, of the units that fire
@@ -147,14 +148,14 @@ print("bits per spike:", selection["bits_per_spike"].mean("fold").values.round(3
 
 # %%
 fit = fits[MANY]
-colours = style.state_colours(MANY)
+colours = state_colours(MANY)
 path = nm.switching.decode(fit, spikes)
 probability = nm.switching.smooth(fit, spikes)
 first = {
     behaviour: float(spikes["time"].values[block == behaviour][80])
     for behaviour in ("run", "rest")
 }
-figure, axes = style.figure(2, 1, size=(7.2, 5.2))
+figure, axes = plt.subplots(2, 1, figsize=(7.2, 5.2))
 for ax, (behaviour, start) in zip(axes, first.items(), strict=True):
     nm.switching.plot_states(fit, spikes, start=start, stop=start + 40, ax=ax)
     ax.set_ylabel(f"Neuron ({behaviour})")
@@ -166,7 +167,7 @@ axes[1].get_legend().remove()
 # How long they last, what follows what, and how much the population fires in each.
 
 # %%
-figure, (left, right) = style.figure(1, 2, size=(7.2, 2.8), width_ratios=(1, 1.6))
+figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.8), width_ratios=(1, 1.6))
 nm.switching.plot_transitions(fit, ax=left)
 nm.switching.plot_dwell_times(fit, spikes, ax=right)
 visits = nm.switching.dwell_times(path, BIN)
@@ -259,11 +260,10 @@ half = np.arange(len(block)) < len(block) // 2
 taught(moving, half, ~half)
 
 # %% [markdown]
-# No shift does as well, with two states or with four. The table above tells how: in the
-# quiet state the rat moves in one bin out of five or six, in bursts about twice as
-# often or more. It is no decoder. The rat is still most of the time, and always telling
-# "still" would be right more often. But it is what the states have to do with
-# behaviour.
+# No shift does as well, with two states or with four. The table above tells how: in a
+# burst the rat is more likely to move than in the quiet state, up to twice as likely.
+# It is no decoder: the rat is still most of the time, and always telling "still" would
+# be right more often. But it is what the states have to do with behaviour.
 #
 # When the rat has set off, the quiet state gives way within a few seconds. At the two
 # ends of running, which are all that this recording has, it takes over little by
@@ -282,7 +282,7 @@ time = spikes["time"].values
 slow = probability.rolling(time=int(20 / BIN), center=True, min_periods=1).mean()
 around = nm.switching.peri_event(slow, time[ends], window=(-60, 60))
 
-figure, (left, right) = style.figure(1, 2, size=(7.6, 2.6), sharey=True)
+figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 2.6), sharey=True)
 nm.switching.plot_peri_event(fit, spikes, time[onsets], window=(-4, 4), ax=left)
 left.get_legend().remove()
 left.set(title=f"The rat sets off ({len(onsets)} times)")
@@ -301,7 +301,7 @@ right.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 # is right, on average 5 % of them are false.
 
 # %%
-figure, axes = style.figure(1, 2, size=(7.6, 3.2))
+figure, axes = plt.subplots(1, 2, figsize=(7.6, 3.2))
 for state, ax in enumerate(axes):
     nm.switching.plot_edges(fit, state=state, ax=ax)
 found = nm.switching.connections(fit, false_discovery_rate=0.05)
@@ -348,7 +348,7 @@ print(f"{outside} of {len(rescaled['neuron'])} neurons leave their band")
 co = nm.switching.co_smoothing(fit, spikes)
 told = co["bits_per_spike"].values
 order = np.argsort(told)
-figure, ax = style.figure(size=(6.4, 2.4))
+figure, ax = plt.subplots(figsize=(6.4, 2.4))
 ax.bar(
     range(len(told)), told[order], color=np.where(told[order] > 0, "0.6", colours[1])
 )
@@ -394,9 +394,9 @@ pd.DataFrame(
 ).round(3)
 
 # %% [markdown]
-# It gets the means right, for which it was fitted. What the recording has beyond the
-# highest of the made-up ones it makes up too little of: spread, memory from bin to bin,
-# neurons that fire together.
+# It gets the means right, for which it was fitted. Where the recording lies outside of
+# what was made up, the model misses something: counts spread more in the recording, a
+# bin resembles the next one more, and the population as a whole swings more.
 #
 # ## Bin by bin
 #

@@ -22,7 +22,7 @@ import xarray as xr
 from scipy.special import expit
 
 import neuromod as nm
-from neuromod.core import style
+from neuromod.core.style import PALETTE, state_colours
 
 plt.style.use("neuromod.core.neuromod")  # one look for all figures
 recording = nm.datasets.load("rat_delayed_comparison")["recording"].to_dataset()
@@ -62,7 +62,7 @@ def per_pair(values, weights):
     return np.bincount(pair, values * weights) / np.bincount(pair, weights)
 
 
-figure, (left, right) = style.figure(1, 2, size=(7.2, 2.6))
+figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.6))
 left.plot(number, [correct[sessions == s].mean() for s in number], ".", color="0.3")
 left.set(xlabel="Session", ylabel="Fraction correct", ylim=(0.4, 1))
 seen = per_pair(chose, np.ones(len(chose)))
@@ -129,25 +129,25 @@ spread = np.column_stack(
         error["input_weight_standard_error"].isel(neuron=0),
     ]
 )
-colours = style.state_colours(n_states)
-figure, ax = style.figure(size=(6.4, 2.8))
+colours = state_colours(n_states)
+figure, ax = plt.subplots(figsize=(6.4, 2.8))
 for state in range(n_states):
     at = np.arange(len(labels)) + 0.15 * (state - 1)
     told = f"state {state}: {float(share[state]):.0%} of trials"
-    how = {"fmt": "o", "capsize": 2, "color": colours[state], "label": told}
-    ax.errorbar(at, weight[state], spread[state], **how)
+    how = {"fmt": "o", "ms": 2, "capsize": 3, "color": colours[state], "label": told}
+    ax.errorbar(at, weight[state], 2 * spread[state], **how)
 ax.axhline(0, color="0.6", linewidth=0.6, zorder=0)
 ax.set_xticks(range(len(labels)), [label.replace("_", "\n") for label in labels])
 ax.set(ylabel="Weight (log odds of right)")
 ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 # %% [markdown]
-# Bars are standard errors given the states, so a little too small; most are hidden by
-# their mark. In one state the second sound counts nearly twice as much as the first,
-# and the rat leans to the right: it goes mostly by what it *heard last*. In another
-# both sounds count alike with opposite signs, as they should: it *compares*. In the
-# third they count for nearly nothing: it goes where it went before, and where the
-# reward was. It shows in how often it is right, and in how long it stays:
+# Bars are two standard errors given the states, so a little too small. In one state the
+# second sound counts nearly twice as much as the first, and the rat leans to the right:
+# it goes mostly by what it *heard last*. In another both sounds count alike with
+# opposite signs, as they should: it *compares*. In the third they count for nearly
+# nothing: it goes where it went before, and where the reward was. It shows in how often
+# it is right, and in how long it stays:
 
 # %%
 probability = nm.switching.smooth(fit, choices, inputs=inputs)
@@ -179,7 +179,7 @@ pd.DataFrame(
 
 # %%
 eta = found["bias"].values.T + inputs.values @ found["input_weight"].values[:, 0].T
-figure, axes = style.figure(1, n_states, size=(2.4 * n_states, 2.5), sharey=True)
+figure, axes = plt.subplots(1, n_states, figsize=(2.4 * n_states, 2.5), sharey=True)
 for state, ax in enumerate(axes):
     did, says = (per_pair(v, weighted[:, state]) for v in (chose, expit(eta[:, state])))
     for which, mark, line in ((first, "o", "-"), (~first, "s", "--")):
@@ -203,10 +203,10 @@ here = recording["session"].values == session
 draws = nm.switching.sample_states(
     fit, choices[here], seed=0, n_samples=30, inputs=inputs[here]
 )
-figure, (above, below) = style.figure(2, 1, size=(7.2, 3.2), sharex=True)
+figure, (above, below) = plt.subplots(2, 1, figsize=(7.2, 3.2), sharex=True)
 nm.switching.plot_states(fit, choices, session=session, inputs=inputs, ax=above)
 above.set(xlabel="", yticks=[], ylabel="Chose right")
-palette = style.state_colours(n_states)
+palette = state_colours(n_states)
 rgb = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in palette]) / 255
 edges = (-0.5, here.sum() - 0.5, 30, 0)
 below.imshow(rgb[draws.values.T], aspect="auto", interpolation="none", extent=edges)
@@ -243,10 +243,8 @@ def autocorrelation(values, n_lags=15):
 
 
 chance = 2 / np.sqrt(len(choices))
-figure, ax = style.figure(size=(4.6, 2.6))
-for colour, (label, values) in zip(
-    ("0.4", style.PALETTE[1]), left_over.items(), strict=True
-):
+figure, ax = plt.subplots(figsize=(4.6, 2.6))
+for colour, (label, values) in zip(("0.4", PALETTE[1]), left_over.items(), strict=True):
     ax.plot(range(1, 16), autocorrelation(values), "o-", color=colour, label=label)
 ax.axhspan(-chance, chance, color="0.9", zorder=0)
 ax.set(xlabel="Trials later", ylabel="Correlation of what is left over")
@@ -290,10 +288,10 @@ print(
 )
 
 # %% [markdown]
-# The "lapse" is no fair coin but a side, and left-out sessions are predicted worse with
-# it than with three states that are free to listen. So when this rat does not go by the
-# sounds it does not guess: it follows its own past, which a lapse rate would have
-# hidden.
+# The "lapse" is no fair coin but a side, and on the whole left-out sessions are
+# predicted worse with it than with three states that are free to listen. So when this
+# rat does not go by the sounds it does not guess: it follows its own past, which a
+# lapse rate would have hidden.
 #
 # ## Several animals
 #
@@ -331,7 +329,7 @@ def weights(source):
 
 
 rows = []
-figure, axes = style.figure(1, 3, size=(7.2, 2.7), sharex=True, sharey=True)
+figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.7), sharex=True, sharey=True)
 for (name, (trials, truth)), ax in zip(animals.items(), axes, strict=True):
     own = nm.switching.fit(
         trials["choices"], 3, inputs=trials["inputs"], init=together, **BERNOULLI
