@@ -241,9 +241,9 @@ taught(block == "run", np.concatenate(parts[:2]), np.concatenate(parts[2:]))
 
 # %% [markdown]
 # That is a trace at best. The shifts do a little worse, so it may be no accident; but
-# always telling the more frequent behaviour does nearly as well, and with other units,
-# or from another start, the same rule falls below its shifts. **The blocks are not what
-# the states are about.**
+# always telling the more frequent behaviour does nearly as well, and with unit 23 among
+# the others the same rule falls just below its shifts. **The blocks are not what the
+# states are about.**
 #
 # But within a block of "running" the rat stands still half of the time, and the bursts
 # last for less than a second. So ask about the moment: does the rat move in this bin?
