@@ -62,11 +62,11 @@ html_title = "neuromod"
 html_math_renderer = "mathml"
 html_show_sourcelink = False
 html_copy_source = False
-# Only the reference has pages below it.
+# Only tutorials and the reference have pages below them.
 html_sidebars = {
     page.stem: []
     for page in Path(__file__).parent.glob("*.md")
-    if page.stem != "reference"
+    if page.stem not in ("reference", "tutorials")
 }
 html_theme_options = {
     "logo": {"text": "neuromod"},
@@ -74,7 +74,7 @@ html_theme_options = {
     "navbar_align": "left",
     "navbar_persistent": [],
     "navbar_end": ["search-button", "theme-switcher"],
-    "header_links_before_dropdown": 9,
+    "header_links_before_dropdown": 10,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
