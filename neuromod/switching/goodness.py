@@ -33,6 +33,8 @@ from neuromod.switching.predict import expected_values
 from neuromod.switching.recording import Recording
 from neuromod.switching.simulate import draw_recording
 
+# Values that are made up at once: whole recordings, side by side.
+LARGEST_DRAWING = 10_000_000
 COUNTS = ("poisson", "bernoulli", "negative_binomial")
 
 
@@ -268,7 +270,9 @@ def posterior_predictive(
     Dataset
         Per ``statistic`` (mean, variance and autocorrelation of the neurons, their
         pairwise correlation, variance of the population's sum): ``observed``,
-        ``predicted`` (draw) and ``p_value``, two-sided.
+        ``predicted`` (draw) and ``p_value``, two-sided. ``diverged`` (draw) tells
+        in which the neurons excited one another without bound: whatever is asked
+        of those is infinite, and no such model should be run forward.
 
     Raises
     ------
@@ -284,13 +288,24 @@ def posterior_predictive(
     lengths = np.asarray(recording.lengths)
     generator = np.random.default_rng(seed)
     observed = _statistics(np.asarray(recording.values), lengths)
-    draws = []
-    with precision_context("float64"):
-        for _ in range(n_draws):
-            _, values = draw_recording(fit.model, recording, generator)
-            draws.append(_statistics(values.astype(float), lengths))
     names = list(observed)
-    predicted = np.array([[draw[name] for draw in draws] for name in names])
+    predicted = np.full((len(names), n_draws), np.inf)
+    diverged = np.zeros(n_draws, dtype=bool)
+    at_once = max(1, LARGEST_DRAWING // recording.values.size)
+    for first in range(0, n_draws, at_once):
+        draws = range(first, min(first + at_once, n_draws))
+        repeated = _repeated(recording, len(draws))
+        _, values, ran_away = draw_recording(fit.model, repeated, generator)
+        for draw, made_up, lost in zip(
+            draws,
+            np.split(values, len(draws)),
+            np.split(ran_away, len(draws)),
+            strict=True,
+        ):
+            diverged[draw] = lost.any()
+            if not diverged[draw]:
+                found = _statistics(made_up.astype(float), lengths)
+                predicted[:, draw] = [found[name] for name in names]
     real = np.array([observed[name] for name in names])
     above = (1 + (predicted >= real[:, None]).sum(1)) / (1 + n_draws)
     below = (1 + (predicted <= real[:, None]).sum(1)) / (1 + n_draws)
@@ -299,8 +314,17 @@ def posterior_predictive(
             "observed": ("statistic", real),
             "predicted": (("statistic", "draw"), predicted),
             "p_value": ("statistic", np.minimum(1, 2 * np.minimum(above, below))),
+            "diverged": ("draw", diverged),
         },
         coords={"statistic": names, "draw": np.arange(n_draws)},
+    )
+
+
+def _repeated(recording: Recording, n_times: int) -> Recording:
+    """Return all sessions several times over."""
+    arrays = [None if a is None else np.asarray(a) for a in recording]
+    return Recording(
+        *(None if a is None else np.concatenate([a] * n_times) for a in arrays)
     )
 
 

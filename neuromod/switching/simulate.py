@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import numpy as np
 import xarray as xr
 
@@ -91,7 +90,13 @@ def simulate(
     generator = np.random.default_rng(seed)
     with precision_context("float64"):
         blank = _blank(model, n_steps, n_sessions, inputs, transition_inputs)
-        states, counts = draw_recording(model, blank, generator)
+        states, counts, diverged = draw_recording(model, blank, generator)
+    if diverged.any():
+        raise DivergedError(
+            f"simulate: a rate grew past {MOST_SPIKES:.0f} spikes per bin: the neurons "
+            "excite one another without bound. Weaken the weights, or use "
+            "link='sigmoid', which cannot explode."
+        )
     recording = {"spikes": _labelled(counts, bin_size, ("neuron",))}
     recording["spikes"].attrs.update(
         units="spikes", long_name="spike count", bin_size=bin_size
@@ -137,8 +142,8 @@ def _driving(array: Any, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def draw_recording(
     model: SwitchingGLM, recording: Recording, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draw states (session, time) and values (session, time, neuron).
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw states and values, and tell which sessions grew without bound.
 
     One bin after another, all sessions at once, in plain numpy: drawing costs more
     than the arithmetic here, and nothing has to be compiled.
@@ -152,9 +157,15 @@ def draw_recording(
         looked at.
     generator
         Source of random numbers.
+
+    Returns
+    -------
+    tuple
+        States (session, time), values (session, time, neuron), and whether a session
+        diverged (session,): its values are 0 from the bin on in which it did.
     """
     n_sessions, n_steps = recording.observed.shape
-    rate = jax.jit(LINKS[model.link].rate)
+    rate = LINKS[model.link].rate
     draw = OBSERVATIONS[model.observation].draw
     basis, own_basis = np.asarray(model.basis), np.asarray(model.self_basis)
     own, dispersion = np.asarray(model.self_weight), np.asarray(model.dispersion)
@@ -170,6 +181,7 @@ def draw_recording(
     kind = float if model.observation == "gaussian" else np.int32
     values = np.zeros((n_sessions, n_steps, model.n_neurons), dtype=kind)
     states = np.zeros((n_sessions, n_steps), dtype=int)
+    diverged = np.zeros(n_sessions, dtype=bool)
     for t in range(n_steps):
         now = states[:, t] = jump(t, states[:, t - 1], past)
         seen = (basis @ past[:, : basis.shape[1]]).reshape(n_sessions, -1, 1)
@@ -178,17 +190,16 @@ def draw_recording(
         eta += np.einsum(
             "anb,bl,aln->an", own[now], own_basis, past[:, : own_basis.shape[1]]
         )
-        expected = np.asarray(rate(eta))
-        if not (np.abs(expected) < MOST_SPIKES).all():
-            raise DivergedError(
-                f"simulate: a rate grew past {MOST_SPIKES:.0f} spikes per bin in bin "
-                f"{t}: the neurons excite one another without bound. Weaken the "
-                "weights, or use link='sigmoid', which cannot explode."
-            )
+        with np.errstate(over="ignore"):
+            expected = rate(eta)
+        diverged |= ~(np.abs(expected) < MOST_SPIKES).all(axis=1)
+        if diverged.all():
+            break
+        expected = np.where(diverged[:, None], 0, expected)
         values[:, t] = draw(generator, expected, dispersion[now])
         past[:, 1:] = past[:, :-1].copy()
         past[:, :1] = values[:, t, None]
-    return states, values
+    return states, values, diverged
 
 
 def _jumps(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from neuromod import errors, switching
+from neuromod.switching import goodness
 from tests.switching.models import random_model
 
 N_STEPS = 3000
@@ -74,12 +75,31 @@ def test_co_smoothing_needs_states_that_neurons_share(recorded, right, wrong):
 def test_made_up_recordings_look_like_the_real_one(recorded, right, wrong):
     spikes = recorded[1]["recording"]["spikes"]
     good, bad = (
-        switching.posterior_predictive(f, spikes, seed=0, n_draws=19)
+        switching.posterior_predictive(f, spikes, seed=0, n_draws=99)
         for f in (right, wrong)
     )
     assert (good["p_value"] > 0.05).sum() >= 4
-    assert float(bad["p_value"].sel(statistic="correlation")) == pytest.approx(0.1)
-    assert good["predicted"].sizes == {"statistic": 5, "draw": 19}
+    assert float(bad["p_value"].sel(statistic="correlation")) < 0.05
+    assert good["predicted"].sizes == {"statistic": 5, "draw": 99}
+
+
+def test_a_model_that_explodes_is_told_not_raised(recorded, right):
+    spikes = recorded[1]["recording"]["spikes"][:200]
+    model = replace(right.model, weight=right.model.weight + 5.0, link="exp")
+    check = switching.posterior_predictive(
+        replace(right, model=model), spikes, seed=0, n_draws=9
+    )
+    assert check["diverged"].all()
+    assert np.isposinf(check["predicted"]).all()
+    np.testing.assert_allclose(check["p_value"], 0.2)
+
+
+def test_drawing_in_parts_is_drawing(recorded, right, monkeypatch):
+    spikes = recorded[1]["recording"]["spikes"][:300]
+    monkeypatch.setattr(goodness, "LARGEST_DRAWING", 4 * spikes.size)
+    check = switching.posterior_predictive(right, spikes, seed=0, n_draws=10)
+    assert not check["diverged"].any()
+    assert len(np.unique(check["predicted"].sel(statistic="variance"))) == 10
 
 
 def test_bad_input_is_refused(right, recorded):
