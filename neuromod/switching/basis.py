@@ -10,11 +10,9 @@ from scipy.interpolate import BSpline
 
 from neuromod.core import dimensions
 from neuromod.core.errors import ShapeError, choice, invalid
-from neuromod.switching.priors import DAMPING
 
-# Beside a regressor of this size the damping of a Newton step outweighs what the data
-# tell of the constant.
-LARGEST = DAMPING["float64"] ** -0.5
+# Of a regressor: single precision holds the sum of its squares over a recording.
+LARGEST = 1e12
 
 
 def exponential_basis(

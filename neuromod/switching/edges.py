@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from neuromod.switching.priors import DAMPING, Quadratic, as_diagonal, solve_positive
+from neuromod.switching.priors import Quadratic, as_diagonal, damping, solve_positive
 
 
 class Edges(NamedTuple):
@@ -61,11 +61,11 @@ def eliminate_dense(
     n_dense = mean.shape[-1]
     linear = gradient + (information @ values[..., None])[..., 0]
     square = information[..., :n_dense, :n_dense]
-    damping = DAMPING[str(values.dtype)]
-    precision = precision + damping * (1 + jnp.abs(square).max())
-    square = square + as_diagonal(jnp.full_like(mean, 1.0) * precision)
+    held = damping(square)
+    square = square + as_diagonal(precision + held)
     mixed = information[..., :n_dense, n_dense:]
-    wanted = linear[..., :n_dense] + precision * mean
+    # What damps holds them where they are, and so does not move the top.
+    wanted = linear[..., :n_dense] + precision * mean + held * values[..., :n_dense]
     solved = solve_positive(
         square, jnp.concatenate([wanted[..., None], mixed], axis=-1)
     )

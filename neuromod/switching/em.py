@@ -17,6 +17,7 @@ from neuromod.core.slabs import Slabs
 from neuromod.switching import glm, inference, starts
 from neuromod.switching.inference import Problem, Proposal
 from neuromod.switching.information import ROWS_OF_ERRORS
+from neuromod.switching.inputs import input_sizes
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import Values
 from neuromod.switching.priors import Ridge
@@ -123,7 +124,8 @@ def starts_around_one_glm(
     """Fit the GLM of one state, and add noise to its coefficients in every state.
 
     States of behaviour differ in how inputs are weighed, which clusters of the
-    choices do not show (Ashwood et al. 2022).
+    choices do not show (Ashwood et al. 2022). The noise moves the linear predictor
+    alike through every input, whatever its unit.
     """
     start = Climber(blank, inference.start_prior(problem.prior, blank, baseline))
     shape = (*problem.recording.observed.shape, blank.n_states)
@@ -131,9 +133,11 @@ def starts_around_one_glm(
     generator = np.random.default_rng(seed)
     values = np.asarray(glm.coefficients(same.model))
     free = glm.is_free(blank).reshape(values.shape)
+    width = np.full(values.shape[-1], NOISE_AT_START)
+    width[1 : 1 + blank.layout.n_inputs] /= input_sizes(problem.recording)
     climbers = []
     for _ in range(n_restarts):
-        noise = generator.normal(0, NOISE_AT_START, values.shape).astype(values.dtype)
+        noise = generator.normal(0, width, values.shape).astype(values.dtype)
         noisy = jnp.asarray(np.where(free, values + noise, 0))
         climbers.append(same._replace(model=glm.with_coefficients(same.model, noisy)))
     return climbers

@@ -23,6 +23,7 @@ from neuromod.switching.baseline import (
 from neuromod.switching.bins import bins_of
 from neuromod.switching.data import prepare, prepare_for, typed, with_recurrence
 from neuromod.switching.inference import Problem
+from neuromod.switching.inputs import warn_of_small
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import LINKS, resolve_link
 from neuromod.switching.priors import Prior, Ridge
@@ -157,7 +158,8 @@ def fit(
     ConvergenceWarning
         If the best restart did not converge.
     UserWarning
-        If a neuron never fires: its rate is taken as half a spike per recording.
+        If a neuron never fires: its rate is taken as half a spike per recording. If
+        an input is so small that the prior leaves little of its weight.
 
     Notes
     -----
@@ -201,6 +203,7 @@ def fit(
     own_filters = bases.resolve(self_basis, "self_basis")
     prior = resolve_prior(prior, observation, filters)
     require_lapses(n_lapse_states, n_states, prior)
+    warn_of_small(recording, prepared.inputs, prior)
     _require_history(recording, max(filters.shape[1], own_filters.shape[1]))
     seen = moments(prepared, observation)
     rate = mean_values(seen, prepared.neurons, observation)

@@ -1,5 +1,6 @@
 """Inputs at the door: numbers for every bin of the data, on their clock."""
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,12 @@ from neuromod.core import dimensions, slabs
 from neuromod.core.errors import ShapeError, invalid
 from neuromod.core.sequences import Sequences, gather
 from neuromod.switching.basis import LARGEST
+from neuromod.switching.priors import Prior, Ridge
+from neuromod.switching.recording import Recording
 
+# An input that moves the linear predictor by less than this, if its weight is as large
+# as its prior expects, hardly counts.
+SMALL = 0.1
 ALIGN = "Put both on one clock with neuromod.io.align."
 
 
@@ -76,3 +82,25 @@ def _require_same_bins(found: Sequences, data: Sequences, argument: str) -> None
                 ALIGN,
                 ShapeError,
             )
+
+
+def input_sizes(recording: Recording) -> Float[np.ndarray, " input"]:
+    """Return the root mean square of every input; 1 for one that is always zero."""
+    inputs = np.asarray(recording.inputs, float)[np.asarray(recording.observed)]
+    size = np.sqrt(np.square(inputs).mean(axis=0))
+    return np.where(size > 0, size, 1)
+
+
+def warn_of_small(recording: Recording, labels: np.ndarray, prior: Prior) -> None:
+    """Name inputs in so large a unit that the prior leaves little of their weights."""
+    held = prior.precision if isinstance(prior, Ridge) else prior.baseline_precision
+    small = input_sizes(recording) < SMALL * np.sqrt(held)
+    if small.any():
+        names = ", ".join(str(name) for name in labels[small][:10])
+        warnings.warn(
+            f"switching.fit: the input(s) {names} have a root mean square below "
+            f"{SMALL * np.sqrt(held):.2g}, so that the Gaussian prior on their weights "
+            "leaves little of them. Standardise them: inputs / inputs.std('time').",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -36,6 +36,15 @@ from neuromod.switching.observations import Values
 DAMPING = {"float64": 1e-9, "float32": 1e-6}
 
 
+def damping(
+    information: Float[Array, "*lead size size"],
+) -> Float[Array, "*lead size"]:
+    """Return what to add to a diagonal: as little for an input in volts as in mV."""
+    diagonal = jnp.diagonal(information, axis1=-2, axis2=-1)
+    size = jnp.where(diagonal > 0, diagonal, 1)
+    return DAMPING[str(information.dtype)] * size
+
+
 class Step(NamedTuple):
     """What a prior makes of the data.
 
@@ -150,11 +159,7 @@ def solve_positive(
 def climb(normal: Normal, quadratic: Quadratic) -> Float[Array, "..."]:
     """Go to the top of a quadratic with a normal prior."""
     values, gradient, information = quadratic
-    scale = jnp.trace(information, axis1=-2, axis2=-1)[..., None]
-    size = information.shape[-1]
-    damping = DAMPING[str(values.dtype)]
-    precision = normal.precision + damping * (scale / size + 1)
-    curvature = information + as_diagonal(precision)
+    curvature = information + as_diagonal(normal.precision + damping(information))
     slope = gradient - normal.precision * (values - normal.mean)
     return values + solve_positive(curvature, slope[..., None])[..., 0]
 
@@ -163,9 +168,9 @@ def posterior_variance(
     normal: Normal, quadratic: Quadratic
 ) -> Float[Array, "state group coefficient"]:
     """Return the variance of every coefficient around the top."""
-    damping = DAMPING[str(normal.precision.dtype)]
-    precision = as_diagonal(normal.precision + damping)
-    inverse = jnp.linalg.inv(quadratic.information + precision)
+    information = quadratic.information
+    precision = as_diagonal(normal.precision + damping(information))
+    inverse = jnp.linalg.inv(information + precision)
     return jnp.diagonal(inverse, axis1=-2, axis2=-1)
 
 

@@ -1,5 +1,7 @@
 """Choices: lapse states, chains that listen to the choices, starts from one GLM."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -58,6 +60,68 @@ def test_a_lapse_state_has_a_bias_alone_and_is_found(lapsing):
     error = fit.data["uncertainty"]["input_weight_standard_error"].values
     assert np.isinf(error[1]).all()
     assert 0.02 < error[0, 0, 0] < 0.5
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_the_unit_of_an_input_does_not_matter(lapsing, precision):
+    _, tree, inputs, _ = lapsing
+    few = {"time": slice(0, 1000)}
+    fits = [
+        switching.fit(
+            tree["recording"]["spikes"].isel(few),
+            2,
+            seed=0,
+            inputs=unit * inputs.isel(few),
+            basis=None,
+            observation="bernoulli",
+            prior="none",
+            n_restarts=1,
+            precision=precision,
+            progress=False,
+        )
+        for unit in (1.0, 1e-3, 1e6)
+    ]
+    weights = [
+        unit * fit.model.input_weight
+        for unit, fit in zip((1.0, 1e-3, 1e6), fits, strict=True)
+    ]
+    np.testing.assert_allclose(weights[1], weights[0], rtol=0.01)
+    np.testing.assert_allclose(weights[2], weights[0], rtol=0.01)
+
+
+def test_an_input_that_its_prior_leaves_nothing_of_is_named(lapsing):
+    _, tree, inputs, _ = lapsing
+    how = {"basis": None, "observation": "bernoulli", "progress": False}
+    few = {"time": slice(0, 300)}
+    small = inputs.isel(few).assign_coords(input=["volts"]) * 1e-3
+    with pytest.warns(UserWarning, match=r"input\(s\) volts .* Standardise them"):
+        switching.fit(
+            tree["recording"]["spikes"].isel(few), 1, seed=0, inputs=small, **how
+        )
+
+
+def test_each_animal_is_fitted_from_all(lapsing):
+    """Own fits keep the states of the pooled one and come closer to their animal."""
+    _, _, inputs, pooled = lapsing
+    model = pooled.model
+    own_weight = np.array([[[1.5]], [[0.0]]])
+    animal = replace(model, input_weight=own_weight, bias=model.bias - 0.5)
+    drive = inputs.isel(time=slice(0, 3000))
+    made = switching.simulate(animal, 3000, seed=5, bin_size=1.0, inputs=drive)
+    fit = switching.fit(
+        made["recording"]["spikes"],
+        2,
+        seed=0,
+        inputs=drive,
+        basis=None,
+        observation="bernoulli",
+        n_lapse_states=1,
+        init=pooled,
+        progress=False,
+    )
+    np.testing.assert_allclose(fit.model.input_weight, own_weight, atol=0.3)
+    np.testing.assert_allclose(fit.model.bias, animal.bias, atol=0.35)
+    assert fit.config["warm_start"]
 
 
 def test_sampled_paths_have_the_posterior_as_their_mean(lapsing):
