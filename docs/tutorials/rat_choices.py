@@ -90,8 +90,7 @@ CLIMB = {"tolerance": 2e-5, "max_iterations": 400}
 selection = nm.switching.select(
     choices, N_STATES, seed=0, n_folds=3, n_restarts=2, **CLIMB, **HOW
 )
-gained = selection["log_likelihood_per_bin"] - selection["null_per_bin"]
-bits = (gained / np.log(2)).rename("bits per trial")
+bits = selection["bits_per_bin"].rename("bits per trial")
 bits.transpose("n_states", "fold").to_pandas().round(4).assign(
     mean=bits.mean("fold").values.round(4)
 )
@@ -278,10 +277,8 @@ with_lapse = nm.switching.select(
     **CLIMB,
     **HOW,
 )
-cost = with_lapse["log_likelihood_per_bin"] - selection["log_likelihood_per_bin"].sel(
-    n_states=[n_states]
-)
-cost = (cost / np.log(2)).values[0]
+cost = with_lapse["bits_per_bin"] - bits.sel(n_states=[n_states])
+cost = cost.values[0]
 print(
     f"a lapse in {float(lapses[-1]):.0%} of trials, then right in {guess:.0%}\n"
     f"bits per trial over {n_states} free states, in each part: {cost.round(4)}"

@@ -23,6 +23,8 @@ FIGURES = [
     "convergence",
 ]
 CLOSE_BINS = 240
+# Observations whose gain is told per spike; that of others per bin, or choice.
+SPIKING = ("poisson", "negative_binomial")
 # Of the places of spikes within their bins, which the check draws.
 SEED = 0
 
@@ -49,7 +51,8 @@ def section(
     """
     from neuromod import switching
 
-    gain = float(switching.score(fit, **data)["bits_per_spike"])
+    unit = "spike" if fit.model.observation in SPIKING else "bin"
+    gain = float(switching.score(fit, **data)[f"bits_per_{unit}"])
     occupancy = switching.occupancy(switching.smooth(fit, **data)).values.tolist()
     path = switching.decode(fit, **data)
     visits = switching.dwell_times(path, fit.config["bin_size"])
@@ -64,7 +67,7 @@ def section(
         ),
         answer=(
             f"{_shares(occupancy)}Knowing states and couplings predicts these spikes "
-            f"by {gain:.3f} bits per spike better than "
+            f"by {gain:.3f} bits per {unit} better than "
             "independent neurons at their mean rates. The best of "
             f"{fit.config['n_restarts']} restarts {converged} after "
             f"{ended['n_iterations']} iterations.\n\n"

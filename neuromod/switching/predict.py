@@ -223,8 +223,9 @@ def score(
     -------
     Dataset
         ``log_likelihood`` (nats), ``log_likelihood_per_bin``, ``null_per_bin``
-        (nats per bin) and ``bits_per_spike`` over the null, over all observed bins;
-        ``session_log_likelihood`` (session,).
+        (nats per bin), and over that null ``bits_per_spike`` and ``bits_per_bin``,
+        of choices bits per trial; ``session_log_likelihood`` (session,). All observed
+        bins count.
 
     Raises
     ------
@@ -248,7 +249,7 @@ def score(
         )
     null = _null_log_likelihood(fit, counts, present)
     total = float(found.sum())
-    bits = (total - null) / n_spikes / np.log(2)
+    bits = (total - null) / np.log(2)
     return xr.Dataset(
         {
             "log_likelihood": ((), total, {"units": "nats"}),
@@ -258,7 +259,8 @@ def score(
                 {"units": "nats/bin"},
             ),
             "null_per_bin": ((), null / data.n_observed, {"units": "nats/bin"}),
-            "bits_per_spike": ((), bits, {"units": "bits/spike"}),
+            "bits_per_spike": ((), bits / n_spikes, {"units": "bits/spike"}),
+            "bits_per_bin": ((), bits / data.n_observed, {"units": "bits/bin"}),
             "session_log_likelihood": ("session", found, {"units": "nats"}),
         },
         coords={"session": np.array(data.labels)},

@@ -86,6 +86,8 @@ def test_score_is_the_log_marginal_likelihood(fit, spikes):
     assert float(found["null_per_bin"]) == pytest.approx(null / 80, rel=1e-9)
     bits = (float(found["log_likelihood"]) - null) / spikes.values.sum() / np.log(2)
     assert float(found["bits_per_spike"]) == pytest.approx(bits, rel=1e-6)
+    per_bin = bits * spikes.values.sum() / 80
+    assert float(found["bits_per_bin"]) == pytest.approx(per_bin, rel=1e-6)
 
 
 def test_probabilities_sum_to_one_and_keep_time(fit, spikes):
