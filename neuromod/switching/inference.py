@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from neuromod import kernels
+from neuromod.core.programs import jit_many_kernels
 from neuromod.switching import chain, glm
 from neuromod.switching.bins import Bins, bins_of
 from neuromod.switching.model import SwitchingGLM
@@ -68,7 +69,7 @@ class Problem(NamedTuple):
     chain_prior: chain.ChainPrior
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jit_many_kernels, static_argnums=0)
 def per_session(
     kernel: Callable,
     model: SwitchingGLM,
@@ -137,7 +138,7 @@ def expectation(
     )
 
 
-@jax.jit
+@jit_many_kernels
 def maximise_chain(
     model: SwitchingGLM,
     posterior: Posterior,
@@ -157,7 +158,7 @@ def maximise_chain(
     return chain.update_driven(model, jumps, flat, prior)
 
 
-@jax.jit
+@jit_many_kernels
 def observed_rows(
     smoothed: Float[Values, "session time state"], recording: Recording
 ) -> Float[Array, "row state"]:
@@ -187,7 +188,7 @@ class Proposal(NamedTuple):
     gain: Float[Array, "state group"]
 
 
-@jax.jit
+@jit_many_kernels
 def propose(
     model: SwitchingGLM,
     prior: Any,
@@ -210,7 +211,7 @@ def propose(
     return Proposal(moved, step.state, step.gain)
 
 
-@jax.jit
+@jit_many_kernels
 def total_gain(
     weights: Float[Array, "row state"],
     before: Float[Array, "row state"],
@@ -239,7 +240,7 @@ def total_gain(
     return (new - old + proposal.gain.sum()) / (1 + jnp.abs(old))
 
 
-@jax.jit
+@jit_many_kernels
 def gains(
     prior: Any,
     before: Float[Array, "state neuron"],
@@ -258,7 +259,7 @@ def gains(
     return gain if prior.separable else jnp.full_like(gain, gain.sum())
 
 
-@jax.jit
+@jit_many_kernels
 def start_prior(
     prior: Any, model: SwitchingGLM, baseline: Float[Values, " neuron"]
 ) -> Any:
@@ -266,7 +267,7 @@ def start_prior(
     return prior.start(model, baseline)
 
 
-@jax.jit
+@jit_many_kernels
 def learn(
     prior: Any,
     proposal: Proposal,
@@ -278,7 +279,7 @@ def learn(
     return prior.learn(proposal.prior_state, quadratic)
 
 
-@jax.jit
+@jit_many_kernels
 def log_prior(
     model: SwitchingGLM, prior_state: Any, prior: Any, chain_prior: chain.ChainPrior
 ) -> Float[Array, ""]:
