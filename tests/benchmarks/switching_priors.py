@@ -51,7 +51,7 @@ def main() -> None:
     for label, failure in found.failed.items():
         print(f"{label}: {failure}")
     rows = [
-        {"prior": prior, "n_sessions": n, "seed": seed, **found[label]}
+        {"prior": prior, "n_sessions": n, "seed": seed, **told(found[label])}
         for label, (prior, n, seed) in items.items()
         if label not in found.failed
     ]
@@ -61,6 +61,11 @@ def main() -> None:
     arguments.out.write_text(json.dumps(report, indent=1) + "\n")
     for line in report["intervals"]:
         print(json.dumps(line))
+
+
+def told(scores: dict[str, float]) -> dict[str, float]:
+    """Leave out what does not apply, which JSON has no word for."""
+    return {name: score for name, score in scores.items() if np.isfinite(score)}
 
 
 def study(item: tuple[str, int, int]) -> dict[str, float]:
