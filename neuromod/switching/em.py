@@ -50,12 +50,13 @@ class Climber(NamedTuple):
 
 
 class Restart(NamedTuple):
-    """One climb: where it ended and how it got there."""
+    """One climb: where it ended, how, and from which iteration with its own prior."""
 
     end: Climber
     log_likelihoods: list[float]
     objectives: list[float]
     converged: bool
+    prior_from: int = 0
 
 
 class Race(NamedTuple):
@@ -185,7 +186,7 @@ def race_from_starts(
                 )
             left = max(max_iterations - len(runs[best].objectives) + 1, 0)
             rest = climb(end, problem, left, tolerance, bar)
-            runs[best] = joined(runs[best], rest)
+            runs[best] = joined(runs[best], rest, same_prior=smooth)
     return Race(runs, best)
 
 
@@ -207,11 +208,16 @@ def go_on(
         return Race([climb(start, problem, max_iterations, tolerance, bar)], 0)
 
 
-def joined(first: Restart, rest: Restart) -> Restart:
+def joined(first: Restart, rest: Restart, same_prior: bool) -> Restart:
     """Join two climbs of which the second begins where the first ended."""
+    # A prior that begins without knowledge has no objective there yet.
+    objectives = first.objectives[:-1] + rest.objectives
+    if not same_prior:
+        objectives[len(first.objectives) - 1] = first.objectives[-1]
     return rest._replace(
         log_likelihoods=first.log_likelihoods[:-1] + rest.log_likelihoods,
-        objectives=first.objectives[:-1] + rest.objectives,
+        objectives=objectives,
+        prior_from=0 if same_prior else len(first.objectives),
     )
 
 

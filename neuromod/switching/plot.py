@@ -69,7 +69,7 @@ def plot_states(
     _draw_ground(ax, probability, fit.config["bin_size"], counts.sizes["neuron"])
     _draw_spikes(ax, counts)
     ax.set(
-        xlabel="Time (s)",
+        xlabel=f"Time ({unit_of(counts['time'])})",
         ylabel="Neuron",
         ylim=(-0.5, counts.sizes["neuron"] - 0.5),
     )
@@ -84,13 +84,18 @@ def _one_session(spikes: Any, smoothed: Any, session: str | None):
     if label not in data.labels:
         raise invalid("session", repr(label), f"one of {list(data.labels)}")
     index = data.labels.index(label)
-    axes = {"time": data.times[index], "neuron": data.coords["neuron"]}
+    axes = {"time": data.axes[index]["time"], "neuron": data.coords["neuron"]}
     counts = xr.DataArray(np.asarray(data.values)[index, : data.lengths[index]], axes)
     found = gather(smoothed, "smoothed", ("time", "state"), "state_probability")
     axes = {"time": data.times[index], "state": found.coords["state"]}
     return counts, xr.DataArray(
         np.asarray(found.values)[index, : found.lengths[index]], axes
     )
+
+
+def unit_of(time: xr.DataArray) -> str:
+    """Return the unit of a time axis: seconds, unless it says that it counts trials."""
+    return time.attrs.get("units", "s")
 
 
 def _draw_ground(ax: Axes, probability: xr.DataArray, width: float, n_rows: int):
@@ -289,21 +294,32 @@ def plot_transitions(fit: Result, *, ax: Axes | None = None) -> Axes:
 
 @styled
 def plot_convergence(fit: Result, *, ax: Axes | None = None) -> Axes:
-    """Draw how the objective of every restart climbed, in nats per observed bin."""
+    """Draw how the objective of every restart climbed, in nats per observed bin.
+
+    Restarts race with a ridge; a line marks where the fit's own prior took over for the
+    one that was kept. The two objectives are not the same, so their curves do not meet.
+    """
     history = group(fit.data, "history")["objective"]
     n_bins = fit.data.attrs["n_bins"] - fit.data.attrs["n_missing_bins"]
     best = group(fit.data, "history").attrs["restart_kept"]
+    taken_over = group(fit.data, "history").attrs["prior_from_iteration"]
     ax = new_axes(ax, (4.6, 2.8))
     for restart in history["restart"].values.tolist():
         line = history.sel(restart=restart) / n_bins
         kept = restart == best
-        ax.plot(
-            line["iteration"],
-            line,
-            marker=".",
-            color=state_colours(1)[0] if kept else "0.7",
-            label=f"restart {restart} (kept)" if kept else None,
-            zorder=2 if kept else 1,
+        look = {
+            "marker": ".",
+            "color": state_colours(1)[0] if kept else "0.7",
+            "zorder": 2 if kept else 1,
+        }
+        label = f"restart {restart} (kept)" if kept else None
+        first = taken_over if kept else 0
+        ax.plot(line["iteration"][:first], line[:first], **look)
+        ax.plot(line["iteration"][first:], line[first:], **look, label=label)
+    if taken_over:
+        name = fit.config["prior"]["name"]
+        ax.axvline(
+            taken_over - 0.5, color="0.6", linewidth=0.6, label=f"from here {name}"
         )
     ax.set(xlabel="Iteration", ylabel="Objective (nats per bin)")
     ax.legend(frameon=False, loc="lower right")

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuromod.core.result import Result
+from neuromod.core.sequences import gather
 from neuromod.core.style import new_axes, state_colours, styled
 from neuromod.switching.metrics import dwell_times
 from neuromod.switching.peri_event import Events, peri_event
+from neuromod.switching.plot import unit_of
 from neuromod.switching.predict import decode, smooth
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ def plot_dwell_times(
         dashed line is the geometric law of the fitted chain.
     """
     ax = new_axes(ax, (4.6, 2.8))
+    unit = _unit(spikes)
     size = fit.config["bin_size"]
     path = decode(fit, spikes, inputs=inputs, transition_inputs=transition_inputs)
     durations = dwell_times(path, size)
@@ -65,7 +68,7 @@ def plot_dwell_times(
         law = stay[state] ** grid
         ax.step(grid * size, law, "--", where="post", color=colour, linewidth=0.8)
     ax.set(
-        xlabel="Duration (s)",
+        xlabel=f"Duration ({unit})",
         ylabel="Fraction of visits that last longer",
         xscale="log",
         ylim=(0, 1.02),
@@ -121,6 +124,7 @@ def plot_peri_event(
         fit, spikes, inputs=inputs, transition_inputs=transition_inputs
     )
     found = peri_event(probability, events, window=window)
+    unit = _unit(spikes)
     ax = new_axes(ax, (4.6, 2.8))
     time = found["time"].values
     for state, colour in enumerate(state_colours(found.sizes["state"])):
@@ -134,7 +138,7 @@ def plot_peri_event(
     left_out = int(found["n_left_out"])
     beyond = f", {left_out} left out at the edges" if left_out else ""
     ax.set(
-        xlabel="Time from event (s)",
+        xlabel=f"Time from event ({unit})",
         ylabel="Probability of the state",
         ylim=(0, 1),
         title=f"{int(found['n_events'])} events{beyond}",
@@ -142,3 +146,8 @@ def plot_peri_event(
     ax.margins(x=0)
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
+
+
+def _unit(spikes: Any) -> str:
+    data = gather(spikes, "spikes", ("time", "neuron"), "spikes", join="neuron")
+    return unit_of(data.axes[0]["time"])

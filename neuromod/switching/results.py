@@ -235,6 +235,7 @@ def history(race: em.Race) -> xr.Dataset:
         attrs={
             "converged": runs[kept].converged,
             "restart_kept": kept,
+            "prior_from_iteration": runs[kept].prior_from,
             "n_iterations": len(runs[kept].objectives) - 1,
         },
     )

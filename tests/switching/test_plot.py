@@ -75,7 +75,19 @@ def test_convergence_marks_the_kept_restart(fit):
     ax = switching.plot_convergence(fit)
     labels = [t.get_text() for t in ax.get_legend().get_texts()]
     history = fit.data["history"]["objective"].max("iteration")
-    assert labels == [f"restart {int(history.values.argmax())} (kept)"]
+    assert labels[0] == f"restart {int(history.values.argmax())} (kept)"
+
+
+def test_convergence_breaks_where_the_prior_takes_over(fit):
+    history = fit.data["history"].to_dataset()
+    taken_over = history.attrs["prior_from_iteration"]
+    assert 0 < taken_over <= history.attrs["n_iterations"]
+    ax = switching.plot_convergence(fit)
+    labels = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert labels[-1] == "from here OneHot"
+    kept = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) > 2]
+    assert any(x[0] == taken_over for x in kept)
+    assert any(x[-1] == taken_over - 1 for x in kept)
 
 
 def test_transitions_are_written_in(fit):

@@ -36,6 +36,18 @@ def test_dwell_times_in_every_form(fit, spikes):
     )
 
 
+def test_axes_are_in_the_unit_of_time(fit, spikes):
+    trials = spikes.copy()
+    trials["time"] = trials["time"].assign_attrs(units="trial")
+    for array, unit in ((spikes, "s"), (trials, "trial")):
+        assert switching.plot_dwell_times(fit, array).get_xlabel() == (
+            f"Duration ({unit})"
+        )
+        assert switching.plot_states(fit, array).get_xlabel() == f"Time ({unit})"
+        ax = switching.plot_peri_event(fit, array, [2.5, 4.0], window=(-0.5, 1.0))
+        assert ax.get_xlabel() == f"Time from event ({unit})"
+
+
 def test_peri_event_draws_the_mean_and_its_standard_error(fit, spikes):
     events = [0.1, 2.5, 3.5, 4.0, 7.9]
     ax = switching.plot_peri_event(fit, spikes, events, window=(-0.5, 1.0))
