@@ -17,12 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from neuromod.core.slabs import Slab, Slabs
 from neuromod.switching import glm
-from neuromod.switching.information import (
-    ROWS_OF_A_STEP,
-    choose,
-    inform,
-    inform_chosen,
-)
+from neuromod.switching.information import Chosen, count, inform
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import OBSERVATIONS, Values
 from neuromod.switching.recording import Recording, rows_of
@@ -42,10 +37,10 @@ class Held(NamedTuple):
         return glm.differentiate(model, self.rows, weights)
 
     def inform(
-        self, model: SwitchingGLM, weights: Array, n_draws: int = ROWS_OF_A_STEP
+        self, model: SwitchingGLM, weights: Array, chosen: Chosen
     ) -> Float[Array, "state group coefficient other"]:
         """Return the Fisher information (`neuromod.switching.information`)."""
-        return inform(model, self.rows, weights, n_draws)
+        return inform(model, self.rows, chosen.rows, count(chosen, weights))
 
     def expect(
         self, model: SwitchingGLM, weights: Array
@@ -119,13 +114,12 @@ class Streamed(NamedTuple):
         return total
 
     def inform(
-        self, model: SwitchingGLM, weights: Array, n_draws: int = ROWS_OF_A_STEP
+        self, model: SwitchingGLM, weights: Array, chosen: Chosen
     ) -> Float[Array, "state group coefficient other"]:
-        """Gather some rows and look at them."""
-        chosen, counted = choose(weights, min(n_draws, len(weights)))
-        rows = self._gather(model, np.asarray(chosen).ravel())
-        place = jnp.reshape(jnp.arange(chosen.size), chosen.shape)
-        return inform_chosen(model, rows, place, counted)
+        """Gather the chosen rows and look at them."""
+        rows = self._gather(model, np.asarray(chosen.rows).ravel())
+        place = jnp.reshape(jnp.arange(chosen.rows.size), chosen.rows.shape)
+        return inform(model, rows, place, count(chosen, weights))
 
     def expect(
         self, model: SwitchingGLM, weights: Array

@@ -16,11 +16,19 @@ from neuromod.core.progress import progress_bar
 from neuromod.core.slabs import Slabs
 from neuromod.switching import glm, inference, starts
 from neuromod.switching.inference import Problem, Proposal
-from neuromod.switching.information import ROWS_OF_ERRORS
+from neuromod.switching.information import (
+    ROWS_OF_A_BOUND,
+    ROWS_OF_A_STEP,
+    ROWS_OF_ERRORS,
+    Chosen,
+    choose,
+    count,
+    effective_share,
+)
 from neuromod.switching.inputs import input_sizes
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import Values
-from neuromod.switching.priors import Ridge
+from neuromod.switching.priors import Prior, Ridge
 
 SCORING_STEPS_AT_START = 3
 NOISE_AT_START = 1.0
@@ -30,6 +38,8 @@ CAUTION = 8.0
 MOST_CAUTION = 8
 # What rounding may take off an objective, relative to all of them.
 ROUNDING = {"float64": 1e-12, "float32": 1e-5}
+# Rows that no more than this share of does the work are chosen anew.
+WORN = 0.5
 # What a prior knows at the start need not fit the parameters yet.
 FEWEST_ITERATIONS = 3
 
@@ -108,7 +118,8 @@ def fit_to(
     evidence = bins.evaluate(climber.model, weights).evidence
     for _ in range(SCORING_STEPS_AT_START):
         statistics = bins.differentiate(climber.model, weights)
-        information = bins.inform(climber.model, weights)
+        chosen = choose(weights, ROWS_OF_A_STEP)
+        information = bins.inform(climber.model, weights, chosen)
         ascent = ascend(climber, problem, weights, evidence, statistics, information)
         evidence = ascent.evidence
         climber = Climber(ascent.proposal.model, ascent.proposal.prior_state)
@@ -234,6 +245,7 @@ def climb(
     shape = (*recording.observed.shape, climber.model.n_states)
     log_likelihoods: list[float] = []
     objectives: list[float] = []
+    chosen = None
     evidence = inference.session_log_likelihoods(climber.model, recording, bins)
     for iteration in itertools.count():
         model = climber.model
@@ -255,7 +267,8 @@ def climb(
             break
         weights = inference.observed_rows(posterior.smoothed, recording)
         statistics = bins.differentiate(model, weights)
-        information = bins.inform(model, weights)
+        chosen = _chosen(chosen, weights, problem.prior)
+        information = bins.inform(model, weights, chosen)
         model = inference.maximise_chain(
             model, posterior, recording, problem.chain_prior
         )
@@ -268,6 +281,19 @@ def climb(
             inference.learn(problem.prior, ascent.proposal, information),
         )
     return Restart(climber, log_likelihoods, objectives, converged)
+
+
+def _chosen(before: Chosen | None, weights: jax.Array, prior: Prior) -> Chosen:
+    """Choose the rows that tell how the objective curves.
+
+    Where the curvature is part of the objective they stay the same as long as they
+    can: others would move it up and down by more than an iteration gains.
+    """
+    if isinstance(prior, Ridge):
+        return choose(weights, ROWS_OF_A_STEP)
+    if before is None or effective_share(count(before, weights)) < WORN:
+        return choose(weights, ROWS_OF_A_BOUND)
+    return before
 
 
 def _log_prior(climber: Climber, problem: Problem) -> float:
@@ -325,7 +351,7 @@ def finish(climber: Climber, problem: Problem) -> Finish:
     end = Climber(model, problem.prior.reorder(climber.prior_state, order))
     found = inference.run(kernels.hmm_smoother, model, recording, bins)
     weights = inference.observed_rows(found.smoothed, recording)
-    information = bins.inform(model, weights, ROWS_OF_ERRORS)
+    information = bins.inform(model, weights, choose(weights, ROWS_OF_ERRORS))
     return Finish(end, np.asarray(found.smoothed), np.asarray(information), order)
 
 

@@ -6,6 +6,7 @@ well enough: where steps lead is decided by the gradient, which is exact.
 """
 
 import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,41 +26,35 @@ from neuromod.switching.observations import LINKS, OBSERVATIONS
 
 # Rows of each state that tell a step how the objective curves.
 ROWS_OF_A_STEP = 1024
+# The same where the curvature is part of the objective.
+ROWS_OF_A_BOUND = 4096
 # Rows of each state that standard errors come from: right to a percent.
 ROWS_OF_ERRORS = 16384
 
 
-def inform(
-    model: SwitchingGLM,
-    rows: Rows,
-    weights: Float[Array, "row state"],
-    n_draws: int = ROWS_OF_A_STEP,
-) -> Float[Array, "state group coefficient other"]:
-    """Sum the Fisher information of every GLM over all rows, or estimate it.
+class Chosen(NamedTuple):
+    """Some rows of each state that stand for all.
 
     Parameters
     ----------
-    model, rows, weights
-        As in `differentiate`.
-    n_draws
-        Of how many rows of each state to look at; all are, if they are fewer.
+    rows : (draw, state)
+        Which.
+    stands_for : (draw, state)
+        By how much the weight of each is multiplied to count for the others too.
     """
-    return _inform(model, rows, weights, min(n_draws, weights.shape[0]))
 
-
-@functools.partial(jax.jit, static_argnums=3)
-def _inform(model, rows, weights, n_draws):
-    return inform_chosen(model, rows, *choose(weights, n_draws))
+    rows: Int[Array, "draw state"]
+    stands_for: Float[Array, "draw state"]
 
 
 @jax.jit
-def inform_chosen(
+def inform(
     model: SwitchingGLM,
     rows: Rows,
     chosen: Int[Array, "draw state"],
     counted: Float[Array, "draw state"],
 ) -> Float[Array, "state group coefficient other"]:
-    """Sum the Fisher information over some rows of every state.
+    """Sum the Fisher information of every GLM over some rows of its state.
 
     Parameters
     ----------
@@ -93,10 +88,8 @@ def inform_chosen(
 
 
 @functools.partial(jax.jit, static_argnums=1)
-def choose(
-    weights: Float[Array, "row state"], n_draws: int
-) -> tuple[Int[Array, "draw state"], Float[Array, "draw state"]]:
-    """Choose rows that follow the weights, and tell what each counts for.
+def choose(weights: Float[Array, "row state"], n_draws: int) -> Chosen:
+    """Choose rows that follow the weights.
 
     They stand at equal steps of the cumulative weight of each state: no random
     numbers are needed. No fewer rows than there are means all of them.
@@ -104,17 +97,38 @@ def choose(
     n_rows = weights.shape[0]
     if n_draws >= n_rows:
         every = jnp.broadcast_to(jnp.arange(n_rows)[:, None], weights.shape)
-        return every, weights
-    total = weights.sum(0)
+        return Chosen(every, jnp.ones_like(weights))
     step = (jnp.arange(n_draws, dtype=weights.dtype) + 0.5) / n_draws
 
-    def of_state(column, total):
+    def of_state(column):
         reached = jnp.cumsum(column)
         found = jnp.searchsorted(reached, step * reached[-1], side="left")
         return jnp.minimum(found, len(column) - 1)
 
-    chosen = jax.vmap(of_state, in_axes=(1, 0), out_axes=1)(weights, total)
-    return chosen, jnp.broadcast_to(total / n_draws, chosen.shape)
+    rows = jax.vmap(of_state, in_axes=1, out_axes=1)(weights)
+    own = jnp.take_along_axis(weights, rows, axis=0)
+    each = jnp.broadcast_to(weights.sum(0) / n_draws, own.shape)
+    return Chosen(rows, jnp.where(own > 0, each / jnp.where(own > 0, own, 1), 0))
+
+
+@jax.jit
+def count(
+    chosen: Chosen, weights: Float[Array, "row state"]
+) -> Float[Array, "draw state"]:
+    """Return how much each chosen row counts for under these weights."""
+    return chosen.stands_for * jnp.take_along_axis(weights, chosen.rows, axis=0)
+
+
+@jax.jit
+def effective_share(counted: Float[Array, "draw state"]) -> Float[Array, ""]:
+    """Return which share of the rows does the work, in the state where it is least.
+
+    One while all count alike; it falls as the weights move away from those by which
+    the rows were chosen.
+    """
+    squares = (counted**2).sum(0)
+    alike = counted.sum(0) ** 2 / jnp.where(squares > 0, squares, 1)
+    return (alike / len(counted)).min()
 
 
 def _inform_state(model, rows, chosen, weights, state):

@@ -9,6 +9,7 @@ from neuromod.core import slabs
 from neuromod.core.errors import InvalidInputError
 from neuromod.core.provenance import checksum
 from neuromod.switching.bins import Held, Streamed, bins_of
+from neuromod.switching.information import choose
 from tests.switching.models import random_model, recording_of
 
 LENGTHS = (900, 1500)
@@ -71,8 +72,9 @@ def test_slabs_give_the_numbers_of_the_whole(model, recording):
     a, b = held.differentiate(model, weights), read.differentiate(model, weights)
     np.testing.assert_allclose(b.gradient, a.gradient, rtol=1e-10, atol=1e-10)
     for n_draws in (50, recording.observed.size):
-        a = held.inform(model, weights, n_draws)
-        b = read.inform(model, weights, n_draws)
+        chosen = choose(weights, n_draws)
+        a = held.inform(model, weights, chosen)
+        b = read.inform(model, weights, chosen)
         np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-10)
     a, b = held.expect(model, weights), read.expect(model, weights)
     np.testing.assert_allclose(b[counted], a[counted], rtol=1e-12)

@@ -7,7 +7,13 @@ import pytest
 from neuromod import kernels
 from neuromod.switching import chain, em, glm, inference
 from neuromod.switching.bins import bins_of
-from neuromod.switching.information import inform
+from neuromod.switching.information import (
+    ROWS_OF_A_STEP,
+    choose,
+    count,
+    effective_share,
+    inform,
+)
 from neuromod.switching.priors import Ridge
 from neuromod.switching.recording import rows_of
 from tests.switching.models import (
@@ -66,8 +72,10 @@ def test_chunks_change_nothing(monkeypatch, entries):
     def compute():
         results = [
             jax.jit(function.__wrapped__)(model, rows, weights)
-            for function in (glm.evaluate, glm.differentiate, inform, glm.expect)
+            for function in (glm.evaluate, glm.differentiate, glm.expect)
         ]
+        every = choose(weights, len(weights)).rows
+        results.append(jax.jit(inform.__wrapped__)(model, rows, every, weights))
         return [np.asarray(leaf) for leaf in jax.tree.leaves(results)]
 
     whole = compute()
@@ -129,6 +137,12 @@ def test_derivatives_by_the_dispersion(kind):
     )
 
 
+def informed(model, rows, weights, before, n_draws):
+    """Return the information under some weights, of rows chosen by those before."""
+    chosen = choose(before, n_draws)
+    return np.asarray(inform(model, rows, chosen.rows, count(chosen, weights)))
+
+
 @pytest.mark.parametrize(
     "kind", [KINDS[2], KINDS[3], KINDS[5], KINDS[6]], ids=lambda k: k[0]
 )
@@ -140,7 +154,7 @@ def test_information_of_canonical_links_is_the_negative_hessian(kind):
         random_weights(model, recording),
     )
     values = glm.grouped(model, glm.coefficients(model))
-    found = inform(model, rows, weights)
+    found = informed(model, rows, weights, weights, len(weights))
     group = values.shape[1] - 1
 
     def objective(own):
@@ -158,12 +172,20 @@ def test_a_sample_of_the_rows_estimates_the_information():
         rows_of(model, recording),
         random_weights(model, recording),
     )
-    exact = np.asarray(inform(model, rows, weights, len(weights)))
-    guess = np.asarray(inform(model, rows, weights))
+    exact = informed(model, rows, weights, weights, len(weights))
+    guess = informed(model, rows, weights, weights, ROWS_OF_A_STEP)
     assert not np.array_equal(exact, guess)
     scale = np.sqrt(np.diagonal(exact, axis1=-2, axis2=-1)) + 1e-12
     relative = (guess - exact) / (scale[..., None] * scale[..., None, :])
     assert np.abs(relative).max() < 0.15
+    # Rows that were chosen by other weights still estimate the same, less precisely.
+    others = jnp.asarray(np.random.default_rng(1).uniform(0.5, 1.5, weights.shape))
+    worn = informed(model, rows, weights, weights * others, ROWS_OF_A_STEP)
+    relative = (worn - exact) / (scale[..., None] * scale[..., None, :])
+    assert np.abs(relative).max() < 0.2
+    chosen = choose(weights * others, ROWS_OF_A_STEP)
+    share = float(effective_share(count(chosen, weights)))
+    assert 0.5 < share < float(effective_share(count(chosen, weights * others)))
     # The diagonal, where the neuron has its own filter, is no coefficient.
     assert (guess[:, 0, 3] == 0).all()
 
