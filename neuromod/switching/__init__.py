@@ -11,6 +11,7 @@ from neuromod.switching.goodness import co_smoothing as co_smoothing
 from neuromod.switching.goodness import posterior_predictive as posterior_predictive
 from neuromod.switching.goodness import time_rescaling as time_rescaling
 from neuromod.switching.lasso import Lasso as Lasso
+from neuromod.switching.likelihood import log_likelihood as log_likelihood
 from neuromod.switching.metrics import ShiftTest as ShiftTest
 from neuromod.switching.metrics import adjusted_rand_index as adjusted_rand_index
 from neuromod.switching.metrics import circular_shift_test as circular_shift_test
@@ -64,6 +65,7 @@ __all__ = [
     "filter",
     "fit",
     "lag_basis",
+    "log_likelihood",
     "make_stepper",
     "match_states",
     "occupancy",
