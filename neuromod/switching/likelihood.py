@@ -3,23 +3,24 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from neuromod import kernels
 from neuromod.core.errors import ShapeError, invalid
 from neuromod.switching import inference
 from neuromod.switching.features import history
 from neuromod.switching.model import SwitchingGLM
+from neuromod.switching.observations import Values
 from neuromod.switching.recording import Recording
 
 
 def log_likelihood(
     model: SwitchingGLM,
-    values: Float[Array, "session time neuron"],
+    values: Float[Values, "session time neuron"],
     *,
-    inputs: Float[Array, "session time input"] | None = None,
-    transition_inputs: Float[Array, "session time transition_input"] | None = None,
-    lengths: Array | None = None,
+    inputs: Float[Values, "session time input"] | None = None,
+    transition_inputs: Float[Values, "session time transition_input"] | None = None,
+    lengths: Int[Values, " session"] | None = None,
 ) -> Float[Array, " session"]:
     r"""Return $\log p(x_{1:T})$ of every session, summed over all paths of states.
 
