@@ -241,9 +241,8 @@ taught(block == "run", np.concatenate(parts[:2]), np.concatenate(parts[2:]))
 
 # %% [markdown]
 # That is a trace at best. The shifts do a little worse, so it may be no accident; but
-# always telling the more frequent behaviour does nearly as well, and with unit 23 among
-# the others the same rule falls just below its shifts. **The blocks are not what the
-# states are about.**
+# always telling the more frequent behaviour does nearly as well. **The blocks are not
+# what the states are about.**
 #
 # But within a block of "running" the rat stands still half of the time, and the bursts
 # last for less than a second. So ask about the moment: does the rat move in this bin?
@@ -337,7 +336,7 @@ outside = int((rescaled["statistic"] > rescaled["bound"]).sum())
 print(f"{outside} of {len(rescaled['neuron'])} neurons leave their band")
 
 # %% [markdown]
-# The check rejects the model for nearly every neuron. Most lines run below the
+# The check rejects the model for every neuron. Most lines run below the
 # diagonal: far too many intervals are short. These cells burst within a bin, which a
 # Poisson count cannot. With thousands of spikes it takes little to be rejected; how far
 # a line is from the diagonal tells how much is missed.
