@@ -37,10 +37,10 @@ def jit_many_kernels(function: Callable, **settings: Any) -> Callable:
     alone = jax.jit(function, compiler_options=OLDER, **settings)
 
     @functools.wraps(function)
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: Any, **named: Any) -> Any:
         # The options are those of a whole program: a part of one has none of its own.
-        leaves = jax.tree.leaves(arguments)
+        leaves = jax.tree.leaves((arguments, named))
         traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
-        return (within if traced else alone)(*arguments)
+        return (within if traced else alone)(*arguments, **named)
 
     return call

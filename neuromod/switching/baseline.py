@@ -3,12 +3,14 @@
 import warnings
 from typing import NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
 from neuromod.core.errors import invalid
 from neuromod.core.slabs import read
 from neuromod.switching.data import Prepared
+from neuromod.switching.observations import LINKS, OBSERVATIONS
 
 
 class Moments(NamedTuple):
@@ -73,6 +75,21 @@ def start_dispersion(found: Moments, observation: str) -> Float[np.ndarray, " ne
         excess = (variance - mean) / np.maximum(mean, 1e-8) ** 2
         return np.clip(excess, 0.05, 10.0)
     return np.ones(len(mean))
+
+
+def baseline_curvature(
+    baseline: np.ndarray,
+    rate: np.ndarray,
+    dispersion: np.ndarray,
+    link: str,
+    observation: str,
+) -> Float[np.ndarray, " neuron"]:
+    """Return what a bin tells of the linear predictor of a neuron at its mean rate."""
+    if observation == "categorical":
+        return rate * (1 - rate)
+    slope = np.asarray(LINKS[link].slope(jnp.asarray(baseline), jnp.asarray(rate)))
+    variance = OBSERVATIONS[observation].variance(rate, dispersion)
+    return slope**2 / np.maximum(np.asarray(variance), 1e-30)
 
 
 def require_within_link(

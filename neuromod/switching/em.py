@@ -195,7 +195,9 @@ def race_from_starts(
                 end = end._replace(
                     prior_state=inference.start_prior(problem.prior, blank, baseline)
                 )
-            left = max(max_iterations - len(runs[best].objectives) + 1, 0)
+            # Even where the race has used all up the prior that was asked for counts.
+            used = len(runs[best].objectives) - 1
+            left = max(max_iterations - used, 0 if smooth else FEWEST_ITERATIONS)
             rest = climb(end, problem, left, tolerance, bar)
             runs[best] = joined(runs[best], rest, same_prior=smooth)
     return Race(runs, best)
@@ -245,7 +247,7 @@ def climb(
     shape = (*recording.observed.shape, climber.model.n_states)
     log_likelihoods: list[float] = []
     objectives: list[float] = []
-    chosen = None
+    chosen, anew = None, False
     evidence = inference.session_log_likelihoods(climber.model, recording, bins)
     for iteration in itertools.count():
         model = climber.model
@@ -261,13 +263,15 @@ def climb(
             )
         bar.set_postfix_str(f"{log_likelihoods[-1] / n_bins:.4f} nats/bin")
         gain = objectives[-1] - objectives[-2] if iteration else np.inf
-        settled = iteration >= FEWEST_ITERATIONS
+        # Other rows move the bound: their first gain is not the climb's.
+        settled = iteration >= FEWEST_ITERATIONS and not anew
         converged = bool(settled and gain < tolerance * n_bins)
         if converged or iteration == max_iterations:
             break
         weights = inference.observed_rows(posterior.smoothed, recording)
         statistics = bins.differentiate(model, weights)
-        chosen = _chosen(chosen, weights, problem.prior)
+        before, chosen = chosen, _chosen(chosen, weights, problem.prior)
+        anew = chosen is not before and not isinstance(problem.prior, Ridge)
         information = bins.inform(model, weights, chosen)
         model = inference.maximise_chain(
             model, posterior, recording, problem.chain_prior
@@ -291,7 +295,10 @@ def _chosen(before: Chosen | None, weights: jax.Array, prior: Prior) -> Chosen:
     """
     if isinstance(prior, Ridge):
         return choose(weights, ROWS_OF_A_STEP)
-    if before is None or effective_share(count(before, weights)) < WORN:
+    if before is None:
+        return choose(weights, ROWS_OF_A_BOUND)
+    some = len(before.rows) < len(weights)
+    if some and effective_share(count(before, weights)) < WORN:
         return choose(weights, ROWS_OF_A_BOUND)
     return before
 
@@ -379,9 +386,14 @@ def standard_errors(
     information: Float[np.ndarray, "state group coefficient other"],
 ) -> Float[np.ndarray, "state group coefficient"]:
     """Invert the information; infinite where the data do not tell a coefficient."""
-    values, vectors = np.linalg.eigh(information)
-    told = values > 1e-12 * values[..., -1:]
+    diagonal = np.diagonal(information, axis1=-2, axis2=-1)
+    # Scaled, so that what can be told does not hang on the units of the inputs.
+    size = np.sqrt(np.where(diagonal > 0, diagonal, 1))
+    scaled = information / (size[..., :, None] * size[..., None, :])
+    values, vectors = np.linalg.eigh(scaled)
+    rounding = len(size.T) * np.finfo(information.dtype).eps
+    told = values > rounding * values[..., -1:]
     inverse = np.where(told, 1 / np.where(told, values, 1.0), 0.0)
-    variance = (vectors**2 * inverse[..., None, :]).sum(-1)
+    variance = (vectors**2 * inverse[..., None, :]).sum(-1) / size**2
     untold = (vectors**2 * ~told[..., None, :]).sum(-1) > 1e-6
     return np.sqrt(np.where(untold, np.inf, variance))

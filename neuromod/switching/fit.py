@@ -15,6 +15,7 @@ from neuromod.core.result import Result
 from neuromod.switching import basis as bases
 from neuromod.switching import em, inference, starts
 from neuromod.switching.baseline import (
+    baseline_curvature,
     mean_values,
     moments,
     require_within_link,
@@ -203,17 +204,19 @@ def fit(
     own_filters = bases.resolve(self_basis, "self_basis")
     prior = resolve_prior(prior, observation, filters)
     require_lapses(n_lapse_states, n_states, prior)
-    warn_of_small(recording, prepared.inputs, prior)
     _require_history(recording, max(filters.shape[1], own_filters.shape[1]))
     seen = moments(prepared, observation)
     rate = mean_values(seen, prepared.neurons, observation)
     require_within_link(rate, prepared.neurons, link, observation)
     with precision_context(precision):
         baseline = np.asarray(LINKS[link].inverse(rate))
+        dispersion = start_dispersion(seen, observation)
+        curvature = baseline_curvature(baseline, rate, dispersion, link, observation)
+        warn_of_small(recording, prepared.inputs, prior, curvature)
         blank = starts.blank_model(
             n_states,
             baseline,
-            start_dispersion(seen, observation),
+            dispersion,
             recording,
             (filters, own_filters),
             n_lapse_states=n_lapse_states,

@@ -271,8 +271,8 @@ def posterior_predictive(
         Per ``statistic`` (mean, variance and autocorrelation of the neurons, their
         pairwise correlation, variance of the population's sum): ``observed``,
         ``predicted`` (draw) and ``p_value``, two-sided. ``diverged`` (draw) tells
-        in which the neurons excited one another without bound: whatever is asked
-        of those is infinite, and no such model should be run forward.
+        in which the neurons excited one another without bound: all statistics of
+        those are infinite, and no such model should be run forward.
 
     Raises
     ------
@@ -291,7 +291,8 @@ def posterior_predictive(
     names = list(observed)
     predicted = np.full((len(names), n_draws), np.inf)
     diverged = np.zeros(n_draws, dtype=bool)
-    at_once = max(1, LARGEST_DRAWING // recording.values.size)
+    driving = recording.inputs.size + recording.transition_inputs.size
+    at_once = max(1, LARGEST_DRAWING // (recording.values.size + driving))
     for first in range(0, n_draws, at_once):
         draws = range(first, min(first + at_once, n_draws))
         repeated = _repeated(recording, len(draws))

@@ -128,7 +128,8 @@ def effective_share(counted: Float[Array, "draw state"]) -> Float[Array, ""]:
     """
     squares = (counted**2).sum(0)
     alike = counted.sum(0) ** 2 / jnp.where(squares > 0, squares, 1)
-    return (alike / len(counted)).min()
+    # A state that is never visited has no rows to wear out.
+    return jnp.where(squares > 0, alike / len(counted), 1).min()
 
 
 def _inform_state(model, rows, chosen, weights, state):

@@ -13,9 +13,6 @@ from neuromod.switching.basis import LARGEST
 from neuromod.switching.priors import Prior, Ridge
 from neuromod.switching.recording import Recording
 
-# An input that moves the linear predictor by less than this, if its weight is as large
-# as its prior expects, hardly counts.
-SMALL = 0.1
 ALIGN = "Put both on one clock with neuromod.io.align."
 
 
@@ -91,16 +88,35 @@ def input_sizes(recording: Recording) -> Float[np.ndarray, " input"]:
     return np.where(size > 0, size, 1)
 
 
-def warn_of_small(recording: Recording, labels: np.ndarray, prior: Prior) -> None:
-    """Name inputs in so large a unit that the prior leaves little of their weights."""
+def warn_of_small(
+    recording: Recording,
+    labels: np.ndarray,
+    prior: Prior,
+    curvature: Float[np.ndarray, " neuron"],
+) -> None:
+    """Name inputs in so large a unit that the prior outweighs the data.
+
+    Parameters
+    ----------
+    recording
+        The inputs.
+    labels
+        Their names.
+    prior
+        Holds their weights.
+    curvature : (neuron,)
+        What a bin tells of each neuron's linear predictor (Fisher information).
+    """
     held = prior.precision if isinstance(prior, Ridge) else prior.baseline_precision
-    small = input_sizes(recording) < SMALL * np.sqrt(held)
+    n_bins = np.asarray(recording.observed).sum()
+    told = n_bins * input_sizes(recording) ** 2 * np.median(curvature)
+    small = told < held
     if small.any():
         names = ", ".join(str(name) for name in labels[small][:10])
         warnings.warn(
-            f"switching.fit: the input(s) {names} have a root mean square below "
-            f"{SMALL * np.sqrt(held):.2g}, so that the Gaussian prior on their weights "
-            "leaves little of them. Standardise them: inputs / inputs.std('time').",
+            f"switching.fit: the input(s) {names} are so small that the Gaussian prior "
+            "on their weights outweighs the data. Standardise them: divide by their "
+            "standard deviation.",
             UserWarning,
             stacklevel=3,
         )

@@ -317,10 +317,8 @@ def plot_convergence(fit: Result, *, ax: Axes | None = None) -> Axes:
         ax.plot(line["iteration"][:first], line[:first], **look)
         ax.plot(line["iteration"][first:], line[first:], **look, label=label)
     if taken_over:
-        name = fit.config["prior"]["name"]
-        ax.axvline(
-            taken_over - 0.5, color="0.6", linewidth=0.6, label=f"from here {name}"
-        )
+        look = {"color": "0.6", "linewidth": 0.6}
+        ax.axvline(taken_over - 0.5, **look, label="from here with its own prior")
     ax.set(xlabel="Iteration", ylabel="Objective (nats per bin)")
     ax.legend(frameon=False, loc="lower right")
     return ax

@@ -53,9 +53,9 @@ def plot_dwell_times(
         dashed line is the geometric law of the fitted chain.
     """
     ax = new_axes(ax, (4.6, 2.8))
-    unit = _unit(spikes)
     size = fit.config["bin_size"]
     path = decode(fit, spikes, inputs=inputs, transition_inputs=transition_inputs)
+    told = gather(path, "path", ("time",), "state_sequence")
     durations = dwell_times(path, size)
     stay = np.diag(fit.model.transition_matrix)
     for state, colour in enumerate(state_colours(fit.model.n_states)):
@@ -68,7 +68,7 @@ def plot_dwell_times(
         law = stay[state] ** grid
         ax.step(grid * size, law, "--", where="post", color=colour, linewidth=0.8)
     ax.set(
-        xlabel=f"Duration ({unit})",
+        xlabel=f"Duration ({unit_of(told.axes[0]['time'])})",
         ylabel="Fraction of visits that last longer",
         xscale="log",
         ylim=(0, 1.02),
@@ -124,7 +124,7 @@ def plot_peri_event(
         fit, spikes, inputs=inputs, transition_inputs=transition_inputs
     )
     found = peri_event(probability, events, window=window)
-    unit = _unit(spikes)
+    told = gather(probability, "probability", ("time", "state"), "state_probability")
     ax = new_axes(ax, (4.6, 2.8))
     time = found["time"].values
     for state, colour in enumerate(state_colours(found.sizes["state"])):
@@ -138,7 +138,7 @@ def plot_peri_event(
     left_out = int(found["n_left_out"])
     beyond = f", {left_out} left out at the edges" if left_out else ""
     ax.set(
-        xlabel=f"Time from event ({unit})",
+        xlabel=f"Time from event ({unit_of(told.axes[0]['time'])})",
         ylabel="Probability of the state",
         ylim=(0, 1),
         title=f"{int(found['n_events'])} events{beyond}",
@@ -146,8 +146,3 @@ def plot_peri_event(
     ax.margins(x=0)
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return ax
-
-
-def _unit(spikes: Any) -> str:
-    data = gather(spikes, "spikes", ("time", "neuron"), "spikes", join="neuron")
-    return unit_of(data.axes[0]["time"])

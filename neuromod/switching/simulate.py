@@ -195,8 +195,9 @@ def draw_recording(
         diverged |= ~(np.abs(expected) < MOST_SPIKES).all(axis=1)
         if diverged.all():
             break
-        expected = np.where(diverged[:, None], 0, expected)
-        values[:, t] = draw(generator, expected, dispersion[now])
+        lost = diverged[:, None]
+        expected = np.where(lost, 0, expected)
+        values[:, t] = np.where(lost, 0, draw(generator, expected, dispersion[now]))
         past[:, 1:] = past[:, :-1].copy()
         past[:, :1] = values[:, t, None]
     return states, values, diverged

@@ -22,7 +22,7 @@ HALF_NORMAL_MEAN = math.sqrt(2 / math.pi)
 ROOT_HALF = math.sqrt(0.5)
 LOG_ROOT_2_PI = 0.5 * math.log(2 * math.pi)
 # In standard deviations: where rounding takes more than the asymptotic series lacks.
-FAR = {"float64": -25.0, "float32": -12.0}
+FAR = {"float64": -60.0, "float32": -12.0}
 
 
 def _log_scaled_erfc(y: np.ndarray) -> np.ndarray:

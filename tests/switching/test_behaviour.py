@@ -79,14 +79,20 @@ def test_the_unit_of_an_input_does_not_matter(lapsing, precision):
             precision=precision,
             progress=False,
         )
-        for unit in (1.0, 1e-3, 1e6)
+        for unit in (1.0, 1e-3, 1e9)
     ]
     weights = [
         unit * fit.model.input_weight
-        for unit, fit in zip((1.0, 1e-3, 1e6), fits, strict=True)
+        for unit, fit in zip((1.0, 1e-3, 1e9), fits, strict=True)
     ]
-    np.testing.assert_allclose(weights[1], weights[0], rtol=0.01)
-    np.testing.assert_allclose(weights[2], weights[0], rtol=0.01)
+    errors = [
+        unit * fit.data["uncertainty"]["input_weight_standard_error"].values
+        for unit, fit in zip((1.0, 1e-3, 1e9), fits, strict=True)
+    ]
+    assert np.isfinite(errors[0]).all()
+    for other in (1, 2):
+        np.testing.assert_allclose(weights[other], weights[0], rtol=0.01)
+        np.testing.assert_allclose(errors[other], errors[0], rtol=0.01)
 
 
 def test_an_input_that_its_prior_leaves_nothing_of_is_named(lapsing):
@@ -94,10 +100,27 @@ def test_an_input_that_its_prior_leaves_nothing_of_is_named(lapsing):
     how = {"basis": None, "observation": "bernoulli", "progress": False}
     few = {"time": slice(0, 300)}
     small = inputs.isel(few).assign_coords(input=["volts"]) * 1e-3
-    with pytest.warns(UserWarning, match=r"input\(s\) volts .* Standardise them"):
+    with pytest.warns(UserWarning, match=r"input\(s\) volts are .* Standardise them"):
         switching.fit(
             tree["recording"]["spikes"].isel(few), 1, seed=0, inputs=small, **how
         )
+
+
+def test_rare_events_are_no_small_inputs(lapsing, recwarn):
+    _, tree, inputs, _ = lapsing
+    few = {"time": slice(0, 1000)}
+    rare = xr.zeros_like(inputs.isel(few))
+    rare[::100] = 1.0
+    switching.fit(
+        tree["recording"]["spikes"].isel(few),
+        1,
+        seed=0,
+        inputs=rare,
+        basis=None,
+        observation="bernoulli",
+        progress=False,
+    )
+    assert not [w for w in recwarn if "Standardise" in str(w.message)]
 
 
 def test_each_animal_is_fitted_from_all(lapsing):

@@ -99,6 +99,10 @@ def test_drawing_in_parts_is_drawing(recorded, right, monkeypatch):
     monkeypatch.setattr(goodness, "LARGEST_DRAWING", 4 * spikes.size)
     check = switching.posterior_predictive(right, spikes, seed=0, n_draws=10)
     assert not check["diverged"].any()
+    monkeypatch.undo()
+    whole = switching.posterior_predictive(right, spikes, seed=1, n_draws=40)
+    middle, spread = whole["predicted"].mean("draw"), whole["predicted"].std("draw")
+    assert (abs(check["predicted"].mean("draw") - middle) < 1.5 * spread).all()
     assert len(np.unique(check["predicted"].sel(statistic="variance"))) == 10
 
 

@@ -84,7 +84,7 @@ def test_convergence_breaks_where_the_prior_takes_over(fit):
     assert 0 < taken_over <= history.attrs["n_iterations"]
     ax = switching.plot_convergence(fit)
     labels = [t.get_text() for t in ax.get_legend().get_texts()]
-    assert labels[-1] == "from here OneHot"
+    assert labels[-1] == "from here with its own prior"
     kept = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) > 2]
     assert any(x[0] == taken_over for x in kept)
     assert any(x[-1] == taken_over - 1 for x in kept)
