@@ -30,9 +30,9 @@ print(recording)
 # %% [markdown]
 # ## Look before you fit
 #
-# Counts are in bins of a quarter of a second: these units fire seldom, and states that
-# last for a second need no finer ones. Two units are left out: 19 is noise, and 23,
-# suspect too, fires in the last ten minutes alone.
+# Counts are in bins of a quarter of a second: these units fire seldom, and finer bins
+# would be nearly empty. Two units are left out: 19 is noise, and 23, suspect too, fires
+# in the last ten minutes alone.
 
 # %%
 BIN = 0.25
@@ -114,8 +114,8 @@ for n, fit in fits.items():
 
 # %% [markdown]
 # EM climbs to the next hill, so it is started several times, and goes on with the
-# default prior from where the best start has come. The starts do not all find the same
-# hill: make little of the details of a state.
+# default prior from where the best start has come; only that one climbs to the end.
+# Hills differ from start to start: make little of the details of a state.
 #
 # ## How many states?
 #
@@ -240,11 +240,12 @@ parts = np.split(np.arange(len(block)), changed)
 taught(block == "run", np.concatenate(parts[:2]), np.concatenate(parts[2:]))
 
 # %% [markdown]
-# That is a trace at best. The shifts do a little worse, so it may be no accident; but
-# always telling the more frequent behaviour does nearly as well. **The blocks are not
-# what the states are about.**
+# That is a trace at best. The shifts do a little worse, but what is scored holds one
+# change from running to resting, and any slow drift of the population would beat its
+# shifts there; and always telling the more frequent behaviour does nearly as well. **The
+# blocks are not what the states are about.**
 #
-# But within a block of "running" the rat stands still half of the time, and the bursts
+# But within a block of "running" the rat stands still more than half of the time, and the bursts
 # last for less than a second. So ask about the moment: does the rat move in this bin?
 
 # %%
@@ -371,9 +372,8 @@ print(f"rates grow without bound in {exploded} of {N_DRAWS} recordings made up")
 print("spectral radius of the couplings of each state:", np.round(radius, 1))
 
 # %% [markdown]
-# This is the clearest verdict of all. Once neurons fire much, each further spike calls
-# for more than one other (a spectral radius above one), and nothing in the model ends
-# that. Given the real past it predicts well; left to itself it explodes. **Do not
+# This is the clearest verdict of all. Once neurons fire much, the couplings amplify what
+# they do (a spectral radius above one), and nothing in the model ends that. Given the real past it predicts well; left to itself it explodes. **Do not
 # simulate from this fit.** Couplings explain bursts by bursts here. Without them the
 # states have to explain everything, and the model can be run forward:
 
@@ -394,7 +394,8 @@ pd.DataFrame(
 # %% [markdown]
 # It gets the means right, for which it was fitted. Where the recording lies outside of
 # what was made up, the model misses something: counts spread more in the recording, a
-# bin resembles the next one more, and the population as a whole swings more.
+# bin resembles the next one more, and the population as a whole swings more, while
+# pairs of neurons are a little less correlated.
 #
 # ## Bin by bin
 #

@@ -76,7 +76,7 @@ print(f"{correct.mean():.1%} correct; {len(pairs)} pairs of sounds")
 # %% [markdown]
 # When the first sound is louder, the rat is mostly right. When the second one is, it
 # depends on how loud that is: the rat goes by the second sound too much, as if it
-# remembered the first as nearer to the mean than it was.
+# remembered the first as nearer to the mean than it was (contraction bias).
 #
 # ## How many strategies?
 #

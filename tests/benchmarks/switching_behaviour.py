@@ -15,8 +15,8 @@ fitted to the spikes alone, in bins of 250 ms, with default settings and with a 
   scored. The null shifts the labels within what is scored; nothing is matched.
 
 Shifts by less than a minute are left out. Behaviour changes once or three times in a
-recording, so shifts make a hard null: a state that drifts over the session fares as
-well at many shifts as at none.
+recording: to lie above the shifts is little evidence then, since a population that
+merely drifts fits a single change best where it is.
 """
 
 import argparse

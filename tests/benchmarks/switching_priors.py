@@ -158,7 +158,7 @@ def macro_f1(found: np.ndarray, true: np.ndarray) -> float:
 def best_macro_f1(weight: np.ndarray, true: np.ndarray) -> float:
     """Return the macro-F1 of the best threshold on the weights, chosen with the truth.
 
-    No user can have it: it bounds what any rule on the weights could have told.
+    No user can have it: it tells what one threshold could have made of the weights.
     """
     thresholds = np.quantile(np.abs(weight), np.linspace(0, 0.99, 100))
     return max(
