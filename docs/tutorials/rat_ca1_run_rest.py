@@ -242,11 +242,12 @@ taught(block == "run", np.concatenate(parts[:2]), np.concatenate(parts[2:]))
 # %% [markdown]
 # That is a trace at best. The shifts do a little worse, but what is scored holds one
 # change from running to resting, and any slow drift of the population would beat its
-# shifts there; and always telling the more frequent behaviour does nearly as well. **The
-# blocks are not what the states are about.**
+# shifts there; and always telling the more frequent behaviour does nearly as well.
+# **The blocks are not what the states are about.**
 #
-# But within a block of "running" the rat stands still more than half of the time, and the bursts
-# last for less than a second. So ask about the moment: does the rat move in this bin?
+# But within a block of "running" the rat stands still more than half of the time, and
+# the bursts last for less than a second. So ask about the moment: does the rat move in
+# this bin?
 
 # %%
 shifts = nm.switching.circular_shift_test(
@@ -372,10 +373,11 @@ print(f"rates grow without bound in {exploded} of {N_DRAWS} recordings made up")
 print("spectral radius of the couplings of each state:", np.round(radius, 1))
 
 # %% [markdown]
-# This is the clearest verdict of all. Once neurons fire much, the couplings amplify what
-# they do (a spectral radius above one), and nothing in the model ends that. Given the real past it predicts well; left to itself it explodes. **Do not
-# simulate from this fit.** Couplings explain bursts by bursts here. Without them the
-# states have to explain everything, and the model can be run forward:
+# This is the clearest verdict of all. Once neurons fire much, the couplings amplify
+# what they do (a spectral radius above one), and nothing in the model ends that. Given
+# the real past it predicts well; left to itself it explodes. **Do not simulate from this
+# fit.** Couplings explain bursts by bursts here. Without them the states have to explain
+# everything, and the model can be run forward:
 
 # %%
 uncoupled = nm.switching.fit(

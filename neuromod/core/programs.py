@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+from jax.core import Tracer
 
 OLDER = {"xla_cpu_use_fusion_emitters": False}
 
@@ -40,7 +41,7 @@ def jit_many_kernels(function: Callable, **settings: Any) -> Callable:
     def call(*arguments: Any, **named: Any) -> Any:
         # The options are those of a whole program: a part of one has none of its own.
         leaves = jax.tree.leaves((arguments, named))
-        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        traced = any(isinstance(leaf, Tracer) for leaf in leaves)
         return (within if traced else alone)(*arguments, **named)
 
     return call

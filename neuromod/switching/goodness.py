@@ -9,6 +9,7 @@
 
 from typing import Any
 
+import jax
 import numpy as np
 import xarray as xr
 from scipy import stats
@@ -323,10 +324,7 @@ def posterior_predictive(
 
 def _repeated(recording: Recording, n_times: int) -> Recording:
     """Return all sessions several times over."""
-    arrays = [None if a is None else np.asarray(a) for a in recording]
-    return Recording(
-        *(None if a is None else np.concatenate([a] * n_times) for a in arrays)
-    )
+    return jax.tree.map(lambda part: np.concatenate([part] * n_times), recording)
 
 
 def _statistics(values: np.ndarray, lengths: np.ndarray) -> dict[str, float]:

@@ -107,7 +107,8 @@ def warn_of_small(
     curvature : (neuron,)
         What a bin tells of each neuron's linear predictor (Fisher information).
     """
-    held = prior.precision if isinstance(prior, Ridge) else prior.baseline_precision
+    ridge = isinstance(prior, Ridge)
+    held = getattr(prior, "precision" if ridge else "baseline_precision")
     n_bins = np.asarray(recording.observed).sum()
     told = n_bins * input_sizes(recording) ** 2 * np.median(curvature)
     small = told < held

@@ -31,7 +31,8 @@ def _log_scaled_erfc(y: np.ndarray) -> np.ndarray:
     return np.log(special.erfcx(2 / near - 2) / near)
 
 
-SCALED_ERFC = [float(c) for c in chebyshev.chebinterpolate(_log_scaled_erfc, 24)]
+NODES = chebyshev.chebpts1(25)
+SCALED_ERFC = [float(c) for c in chebyshev.chebfit(NODES, _log_scaled_erfc(NODES), 24)]
 
 
 class Summary(NamedTuple):

@@ -86,7 +86,7 @@ def test_the_unit_of_an_input_does_not_matter(lapsing, precision):
         for unit, fit in zip((1.0, 1e-3, 1e9), fits, strict=True)
     ]
     errors = [
-        unit * fit.data["uncertainty"]["input_weight_standard_error"].values
+        unit * np.asarray(fit.data["uncertainty"]["input_weight_standard_error"])
         for unit, fit in zip((1.0, 1e-3, 1e9), fits, strict=True)
     ]
     assert np.isfinite(errors[0]).all()
