@@ -375,9 +375,9 @@ print("spectral radius of the couplings of each state:", np.round(radius, 1))
 # %% [markdown]
 # This is the clearest verdict of all. Once neurons fire much, the couplings amplify
 # what they do (a spectral radius above one), and nothing in the model ends that. Given
-# the real past it predicts well; left to itself it explodes. **Do not simulate from this
-# fit.** Couplings explain bursts by bursts here. Without them the states have to explain
-# everything, and the model can be run forward:
+# the real past it predicts well; left to itself it explodes. **Do not simulate from
+# this fit.** Couplings explain bursts by bursts here. Without them the states have to
+# explain everything, and the model can be run forward:
 
 # %%
 uncoupled = nm.switching.fit(
