@@ -167,7 +167,8 @@ def _of_model(fit: "Result") -> dict[str, Picture]:
         "convergence": _picture(
             lambda ax: switching.plot_convergence(fit, ax=ax),
             (4.8, 3.0),
-            "The objective of every restart over iterations.",
+            "The objective of every restart over iterations; beyond the line, that of "
+            "the prior that was asked for.",
             "Rising curves that level off.",
         ),
     }

@@ -160,6 +160,7 @@ def _pictures(result, test, true, found) -> list[Picture]:
     axes[1].plot([-limit, limit], [-limit, limit], color="0.6", linewidth=0.8)
     axes[1].set(xlabel="True weight", ylabel="Estimated weight")
     plot_convergence(result, ax=axes[2])
+    axes[2].legend_ = None  # told in the caption
     return [
         Picture(
             states,
@@ -172,7 +173,7 @@ def _pictures(result, test, true, found) -> list[Picture]:
             circuits,
             "Left: estimated couplings in the most frequent state. Middle: every "
             "estimated weight against its true value. Right: the objective of each "
-            "restart over EM iterations.",
+            "restart over EM iterations; beyond the line, that of the one-hot prior.",
             "A matrix of excitatory and inhibitory weights, a scatter of estimated "
             "against true weights along the diagonal, and rising curves that level "
             "off within a dozen iterations.",
