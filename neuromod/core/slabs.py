@@ -5,15 +5,16 @@ never read as a whole: whoever works on `Slabs` sees some thousand bins of one s
 after another.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-# What a slab holds, in values; as float64 that is 16 MB.
-SLAB_VALUES = 2_000_000
+# What a slab holds, in values; as float64 that is 2 MB.
+SLAB_VALUES = 250_000
 
 
 class Slab(NamedTuple):
@@ -62,11 +63,20 @@ class Slabs:
 
     @property
     def n_bins(self) -> int:
-        """Most bins of a slab: whole chunks, so that none is read twice."""
+        """Most bins of a slab: some chunks, or an even share of one."""
+        n_shares = -(-self._n_read // self._n_wanted)
+        return min(-(-self._n_read // n_shares), self.shape[1])
+
+    @property
+    def _n_wanted(self) -> int:
         width = max(int(np.prod(self.shape[2:])), 1)
+        return max(SLAB_VALUES // width, 1)
+
+    @property
+    def _n_read(self) -> int:
+        """Bins that are read at once: whole chunks, so that none is read twice."""
         chunk = max(part.chunksizes["time"][0] for part in self.parts)
-        wanted = max(SLAB_VALUES // width // chunk, 1) * chunk
-        return min(wanted, self.shape[1])
+        return max(self._n_wanted // chunk, 1) * chunk
 
     def read(self, n_before: int = 0) -> Iterator[Slab]:
         """Read all slabs, one after another.
@@ -95,9 +105,12 @@ class Slabs:
 
     def _raw(self) -> Iterator[tuple[int, slice, np.ndarray]]:
         for number, part in enumerate(self.parts):
-            for start in range(0, len(part), self.n_bins):
-                bins = slice(start, min(start + self.n_bins, len(part)))
-                yield number, bins, np.asarray(part[bins].data)
+            for start in range(0, len(part), self._n_read):
+                read = np.asarray(part[start : start + self._n_read].data)
+                for offset in range(0, len(read), self.n_bins):
+                    raw = read[offset : offset + self.n_bins]
+                    first = start + offset
+                    yield number, slice(first, first + len(raw)), raw
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Read everything, for those who need it all."""
@@ -123,6 +136,34 @@ def read(values: Any, lengths: np.ndarray) -> Iterator[Slab]:
     for number, length in enumerate(lengths.tolist()):
         part = np.asarray(values[number])[:length]
         yield Slab(number, slice(0, length), part[:0], part)
+
+
+def with_neighbours(
+    slabs: Iterable[Slab], n_bins: int
+) -> Iterator[tuple[Slab, np.ndarray, np.ndarray]]:
+    """Give each slab with the bins before and after it, for a moving window.
+
+    Parameters
+    ----------
+    slabs
+        Slabs in the order of time.
+    n_bins
+        How many bins on either side; fewer at the ends of a sequence.
+    """
+    for _, group in itertools.groupby(slabs, key=lambda slab: slab.sequence):
+        waiting: list[Slab] = []
+        before = None
+        for slab in itertools.chain(group, [None]):
+            waiting += [] if slab is None else [slab]
+            while waiting:
+                after = np.concatenate([s.values for s in waiting[1:]] or [[]])
+                if slab is not None and len(after) < n_bins:
+                    break
+                now = waiting.pop(0)
+                before = now.values[:0] if before is None else before
+                yield now, before, after.reshape(-1, *now.values.shape[1:])[:n_bins]
+                seen = np.concatenate([before, now.values])
+                before = seen[max(len(seen) - n_bins, 0) :]
 
 
 def is_on_disk(array: xr.DataArray) -> bool:

@@ -28,22 +28,22 @@ class Held(NamedTuple):
 
     rows: glm.Rows
 
-    def evaluate(self, model: SwitchingGLM, weights: Array) -> glm.Evaluation:
+    def evaluate(self, model: SwitchingGLM, weights: Values) -> glm.Evaluation:
         """Return evidence and objectives (`neuromod.switching.glm.evaluate`)."""
         return glm.evaluate(model, self.rows, weights)
 
-    def differentiate(self, model: SwitchingGLM, weights: Array) -> glm.Statistics:
+    def differentiate(self, model: SwitchingGLM, weights: Values) -> glm.Statistics:
         """Return derivatives (`neuromod.switching.glm.differentiate`)."""
         return glm.differentiate(model, self.rows, weights)
 
     def inform(
-        self, model: SwitchingGLM, weights: Array, chosen: Chosen
+        self, model: SwitchingGLM, weights: Values, chosen: Chosen
     ) -> Float[Array, "state group coefficient other"]:
         """Return the Fisher information (`neuromod.switching.information`)."""
         return inform(model, self.rows, chosen.rows, count(chosen, weights))
 
     def expect(
-        self, model: SwitchingGLM, weights: Array
+        self, model: SwitchingGLM, weights: Values
     ) -> Float[Values, "row neuron"]:
         """Return expected values (`neuromod.switching.glm.expect`)."""
         return glm.expect(model, self.rows, weights)
@@ -89,7 +89,7 @@ class Streamed(NamedTuple):
             base[: len(slab.values)] = self.base[of_all]
             yield Part(_rows_after(model, with_past, base), of_all)
 
-    def evaluate(self, model: SwitchingGLM, weights: Array) -> glm.Evaluation:
+    def evaluate(self, model: SwitchingGLM, weights: Values) -> glm.Evaluation:
         """Add up the objectives of the slabs, and join their evidence."""
         held = np.asarray(weights)
         evidence = np.zeros_like(held)
@@ -99,9 +99,9 @@ class Streamed(NamedTuple):
             objective = objective + found.objective
             into = evidence[part.of_all]
             into[:] = np.asarray(found.evidence)[: len(into)]
-        return glm.Evaluation(jnp.asarray(evidence), objective)
+        return glm.Evaluation(evidence, objective)
 
-    def differentiate(self, model: SwitchingGLM, weights: Array) -> glm.Statistics:
+    def differentiate(self, model: SwitchingGLM, weights: Values) -> glm.Statistics:
         """Add up the derivatives of the slabs."""
         held = np.asarray(weights)
         total = None
@@ -114,15 +114,15 @@ class Streamed(NamedTuple):
         return total
 
     def inform(
-        self, model: SwitchingGLM, weights: Array, chosen: Chosen
+        self, model: SwitchingGLM, weights: Values, chosen: Chosen
     ) -> Float[Array, "state group coefficient other"]:
         """Gather the chosen rows and look at them."""
-        rows = self._gather(model, np.asarray(chosen.rows).ravel())
-        place = jnp.reshape(jnp.arange(chosen.rows.size), chosen.rows.shape)
+        rows = self._gather(model, chosen.rows.ravel())
+        place = np.arange(chosen.rows.size).reshape(chosen.rows.shape)
         return inform(model, rows, place, count(chosen, weights))
 
     def expect(
-        self, model: SwitchingGLM, weights: Array
+        self, model: SwitchingGLM, weights: Values
     ) -> Float[Values, "row neuron"]:
         """Join the expected values of the slabs."""
         held = np.asarray(weights)
@@ -134,13 +134,18 @@ class Streamed(NamedTuple):
 
     def _gather(self, model: SwitchingGLM, chosen: Int[np.ndarray, " some"]):
         """Return rows of the recording, in the order asked for."""
-        found = None
+        found, definition = [], None
         for part in self.parts(model):
             here = (chosen >= part.of_all.start) & (chosen < part.of_all.stop)
-            place = np.where(here, chosen - part.of_all.start, 0)
-            rows = _take(part.rows, place)
-            found = rows if found is None else _where(here, rows, found)
-        return found
+            place = chosen[here] - part.of_all.start
+            rows, definition = jax.tree.flatten(part.rows)
+            if not found:
+                # What lies past the end of a session stays 0: it counts for nothing.
+                found = [np.zeros((len(chosen), *r.shape[1:]), r.dtype) for r in rows]
+            for into, row in zip(found, rows, strict=True):
+                into[here] = np.asarray(row)[place]
+        assert definition is not None
+        return jax.tree.unflatten(definition, found)
 
 
 Bins = Held | Streamed
@@ -187,17 +192,3 @@ def _rows_after(model: SwitchingGLM, recording: Recording, base: Array) -> glm.R
     before = jnp.zeros(model.n_lags, base.dtype)
     rows = rows_of(model, recording, jnp.concatenate([before, base]))
     return jax.tree.map(lambda array: array[model.n_lags :], rows)
-
-
-@jax.jit
-def _take(rows: glm.Rows, place: Array) -> glm.Rows:
-    return jax.tree.map(lambda array: array[place], rows)
-
-
-@jax.jit
-def _where(here: Array, new: glm.Rows, old: glm.Rows) -> glm.Rows:
-    def pick(new, old):
-        mask = jnp.reshape(here, (-1, *(1,) * (new.ndim - 1)))
-        return jnp.where(mask, new, old)
-
-    return jax.tree.map(pick, new, old)

@@ -73,10 +73,10 @@ def transitions(
 
 
 def update_initial(
-    smoothed: Float[Array, "session time state"],
+    smoothed: Float[Values, "session time state"],
 ) -> Float[Array, " state"]:
     """Return how often sessions begin in each state."""
-    initial = smoothed[:, 0].mean(0)
+    initial = jnp.asarray(smoothed)[:, 0].mean(0)
     return initial / initial.sum()
 
 

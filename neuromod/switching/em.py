@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float, Int
 from tqdm import tqdm
 
-from neuromod import kernels
 from neuromod.core.errors import DivergedError
 from neuromod.core.progress import progress_bar
 from neuromod.core.slabs import Slabs
@@ -116,12 +115,13 @@ def fit_to(
     weights = guess.astype(recording.inputs.dtype)
     weights = inference.observed_rows(weights, recording)
     evidence = bins.evaluate(climber.model, weights).evidence
+    explained = inference.explained(weights, evidence)
     for _ in range(SCORING_STEPS_AT_START):
         statistics = bins.differentiate(climber.model, weights)
         chosen = choose(weights, ROWS_OF_A_STEP)
         information = bins.inform(climber.model, weights, chosen)
-        ascent = ascend(climber, problem, weights, evidence, statistics, information)
-        evidence = ascent.evidence
+        ascent = ascend(climber, problem, weights, explained, statistics, information)
+        explained = ascent.explained
         climber = Climber(ascent.proposal.model, ascent.proposal.prior_state)
     return climber
 
@@ -251,7 +251,7 @@ def climb(
     evidence = inference.session_log_likelihoods(climber.model, recording, bins)
     for iteration in itertools.count():
         model = climber.model
-        posterior = inference.expectation(model, evidence, recording)
+        posterior = inference.expectation(model, evidence, recording, bins)
         log_likelihoods.append(float(np.asarray(posterior.log_likelihood).sum()))
         prior = _log_prior(climber, problem)
         objectives.append(log_likelihoods[-1] + prior)
@@ -269,25 +269,29 @@ def climb(
         if converged or iteration == max_iterations:
             break
         weights = inference.observed_rows(posterior.smoothed, recording)
+        moved = inference.maximise_chain(
+            model, posterior, recording, problem.chain_prior
+        )
+        explained = inference.explained(weights, evidence.reshape(weights.shape))
+        # Of a long recording nothing stays that is not needed again.
+        del posterior, evidence
         statistics = bins.differentiate(model, weights)
         before, chosen = chosen, _chosen(chosen, weights, problem.prior)
         anew = chosen is not before and not isinstance(problem.prior, Ridge)
         information = bins.inform(model, weights, chosen)
-        model = inference.maximise_chain(
-            model, posterior, recording, problem.chain_prior
-        )
-        climber = climber._replace(model=model)
-        rows = jnp.reshape(evidence, weights.shape)
-        ascent = ascend(climber, problem, weights, rows, statistics, information)
-        evidence = jnp.reshape(ascent.evidence, shape)
+        climber = climber._replace(model=moved)
+        ascent = ascend(climber, problem, weights, explained, statistics, information)
         climber = Climber(
             ascent.proposal.model,
             inference.learn(problem.prior, ascent.proposal, information),
         )
+        # The next iteration reads it, which the linter does not see.
+        evidence = ascent.evidence.reshape(shape)  # noqa: F841
+        del ascent
     return Restart(climber, log_likelihoods, objectives, converged)
 
 
-def _chosen(before: Chosen | None, weights: jax.Array, prior: Prior) -> Chosen:
+def _chosen(before: Chosen | None, weights: Values, prior: Prior) -> Chosen:
     """Choose the rows that tell how the objective curves.
 
     Where the curvature is part of the objective they stay the same as long as they
@@ -311,17 +315,18 @@ def _log_prior(climber: Climber, problem: Problem) -> float:
 
 
 class Ascent(NamedTuple):
-    """A step that does not lower the objective, and the evidence after it."""
+    """A step that does not lower the objective, and what the bins say after it."""
 
     proposal: Proposal
-    evidence: Float[jax.Array, "row state"]
+    evidence: Float[Values, "row state"]
+    explained: float
 
 
 def ascend(
     climber: Climber,
     problem: Problem,
-    weights: Float[jax.Array, "row state"],
-    evidence: Float[jax.Array, "row state"],
+    weights: Float[Values, "row state"],
+    explained: float,
     statistics: glm.Statistics,
     information: Float[jax.Array, "state group coefficient other"],
 ) -> Ascent:
@@ -335,31 +340,33 @@ def ascend(
             climber.model, prior, climber.prior_state, statistics, information, caution
         )
         found = bins.evaluate(proposal.model, weights)
-        gain = inference.total_gain(weights, evidence, found.evidence, proposal)
-        if attempt == MOST_CAUTION or float(gain) >= -rounding:
+        reached = inference.explained(weights, found.evidence)
+        gain = inference.total_gain(explained, reached, proposal)
+        if attempt == MOST_CAUTION or gain >= -rounding:
             break
         if before is None:
             before = bins.evaluate(climber.model, weights).objective
         gains = inference.gains(prior, before, found.objective, proposal)
         fell = ~(np.asarray(gains) >= 0)
         caution = np.where(fell, CAUTION * caution, caution)
-    return Ascent(proposal, found.evidence)
+    return Ascent(proposal, found.evidence, reached)
 
 
 def finish(climber: Climber, problem: Problem) -> Finish:
     """Number the states by the time spent in them; add posterior and information."""
     recording, bins = problem.recording, problem.bins
-    posterior = inference.run(kernels.hmm_smoother, climber.model, recording, bins)
-    time_spent = np.asarray(posterior.smoothed).sum((0, 1))
+    time_spent = np.asarray(inference.smooth(climber.model, recording, bins)).sum(
+        (0, 1)
+    )
     n_listening = climber.model.n_states - climber.model.n_lapse_states
     lapses = np.arange(climber.model.n_states) >= n_listening
     order = np.lexsort((-time_spent, lapses))
     model = reorder(jax.tree.map(np.asarray, climber.model), order)
     end = Climber(model, problem.prior.reorder(climber.prior_state, order))
-    found = inference.run(kernels.hmm_smoother, model, recording, bins)
-    weights = inference.observed_rows(found.smoothed, recording)
+    smoothed = inference.smooth(model, recording, bins)
+    weights = inference.observed_rows(smoothed, recording)
     information = bins.inform(model, weights, choose(weights, ROWS_OF_ERRORS))
-    return Finish(end, np.asarray(found.smoothed), np.asarray(information), order)
+    return Finish(end, np.asarray(smoothed), np.asarray(information), order)
 
 
 def reorder(model: SwitchingGLM, order: Any) -> SwitchingGLM:
@@ -380,20 +387,3 @@ def reorder(model: SwitchingGLM, order: Any) -> SwitchingGLM:
         observation=model.observation,
         link=model.link,
     )
-
-
-def standard_errors(
-    information: Float[np.ndarray, "state group coefficient other"],
-) -> Float[np.ndarray, "state group coefficient"]:
-    """Invert the information; infinite where the data do not tell a coefficient."""
-    diagonal = np.diagonal(information, axis1=-2, axis2=-1)
-    # Scaled, so that what can be told does not hang on the units of the inputs.
-    size = np.sqrt(np.where(diagonal > 0, diagonal, 1))
-    scaled = information / (size[..., :, None] * size[..., None, :])
-    values, vectors = np.linalg.eigh(scaled)
-    rounding = len(size.T) * np.finfo(information.dtype).eps
-    told = values > rounding * values[..., -1:]
-    inverse = np.where(told, 1 / np.where(told, values, 1.0), 0.0)
-    variance = (vectors**2 * inverse[..., None, :]).sum(-1) / size**2
-    untold = (vectors**2 * ~told[..., None, :]).sum(-1) > 1e-6
-    return np.sqrt(np.where(untold, np.inf, variance))

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float
 
 from neuromod.switching.features import Features
 from neuromod.switching.model import SwitchingGLM
-from neuromod.switching.observations import LINKS, OBSERVATIONS
+from neuromod.switching.observations import LINKS, OBSERVATIONS, Values
 
 # Bounds the temporaries of one chunk of rows to about 1 MB in float64, which the
 # processor's cache holds.
@@ -60,7 +60,7 @@ class Evaluation(NamedTuple):
         Expected log-likelihood of every GLM under the weights, without the base.
     """
 
-    evidence: Float[Array, "row state"]
+    evidence: Float[Values, "row state"]
     objective: Float[Array, "state neuron"]
 
 
@@ -153,7 +153,7 @@ def is_coupled(model: SwitchingGLM) -> Bool[np.ndarray, "neuron source_neuron"]:
 
 @jax.jit
 def evaluate(
-    model: SwitchingGLM, rows: Rows, weights: Float[Array, "row state"]
+    model: SwitchingGLM, rows: Rows, weights: Float[Values, "row state"]
 ) -> Evaluation:
     """Return how well every state explains every bin, and every GLM its share."""
     link, observation = LINKS[model.link], OBSERVATIONS[model.observation]
@@ -180,7 +180,7 @@ def evaluate(
 
 @jax.jit
 def expect(
-    model: SwitchingGLM, rows: Rows, weights: Float[Array, "row state"]
+    model: SwitchingGLM, rows: Rows, weights: Float[Values, "row state"]
 ) -> Float[Array, "row neuron"]:
     """Return the expected value of every bin, averaged over states by the weights."""
     split, link = split_coefficients(model, coefficients(model)), LINKS[model.link]
@@ -199,7 +199,7 @@ def expect(
 
 @jax.jit
 def differentiate(
-    model: SwitchingGLM, rows: Rows, weights: Float[Array, "row state"]
+    model: SwitchingGLM, rows: Rows, weights: Float[Values, "row state"]
 ) -> Statistics:
     """Sum the derivatives of every GLM's objective over rows.
 

@@ -14,7 +14,6 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from neuromod import kernels
 from neuromod.core import dimensions
 from neuromod.core.errors import invalid
 from neuromod.core.precision import precision_context
@@ -187,8 +186,8 @@ def co_smoothing(
                 recording = _again(fit.model, recording)
             recording = typed(recording, precision)
             bins = bins_of(fit.model, recording)
-            found = inference.run(kernels.hmm_smoother, fit.model, recording, bins)
-            weights = inference.observed_rows(found.smoothed, recording)
+            smoothed = inference.smooth(fit.model, recording, bins)
+            weights = inference.observed_rows(smoothed, recording)
             rates = np.asarray(bins.expect(fit.model, weights))
             expected[..., held] = rates.reshape(expected.shape)[..., held]
     return _bits(fit, prepared, expected, mean)

@@ -15,16 +15,19 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from neuromod import kernels
 from neuromod.core.programs import jit_many_kernels
-from neuromod.switching import chain, glm
-from neuromod.switching.bins import Bins, bins_of
+from neuromod.switching import chain, glm, stretches
+from neuromod.switching.bins import Bins, Streamed, bins_of
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import OBSERVATIONS, Values
 from neuromod.switching.priors import Quadratic
 from neuromod.switching.recording import Recording
+
+ROWS_AT_ONCE = 1 << 16
 
 
 class Posterior(NamedTuple):
@@ -42,9 +45,9 @@ class Posterior(NamedTuple):
         Probability of every transition; only where inputs drive them, else None.
     """
 
-    log_likelihood: Float[Array, " session"]
-    smoothed: Float[Array, "session time state"]
-    transition_counts: Float[Array, "session state state_to"]
+    log_likelihood: Float[Values, " session"]
+    smoothed: Float[Values, "session time state"]
+    transition_counts: Float[Values, "session state state_to"]
     jumps: Float[Array, "session pair state state_to"] | None
 
 
@@ -73,7 +76,7 @@ class Problem(NamedTuple):
 def per_session(
     kernel: Callable,
     model: SwitchingGLM,
-    evidence: Float[Array, "session time state"],
+    evidence: Float[Values, "session time state"],
     recording: Recording,
 ) -> Any:
     """Run a kernel for hidden Markov chains over every session."""
@@ -108,12 +111,23 @@ def run(
 
 def session_log_likelihoods(
     model: SwitchingGLM, recording: Recording, bins: Bins | None = None
-) -> Float[Array, "session time state"]:
+) -> Float[Values, "session time state"]:
     """Return how well every state explains every bin of padded sessions."""
     bins = bins_of(model, recording) if bins is None else bins
     shape = (*recording.observed.shape, model.n_states)
-    weights = jnp.zeros((shape[0] * shape[1], shape[2]), model.bias.dtype)
-    return jnp.reshape(bins.evaluate(model, weights).evidence, shape)
+    weights = np.zeros((shape[0] * shape[1], shape[2]), model.bias.dtype)
+    return bins.evaluate(model, weights).evidence.reshape(shape)
+
+
+def smooth(
+    model: SwitchingGLM, recording: Recording, bins: Bins | None = None
+) -> Float[Values, "session time state"]:
+    """Return the probability of each state of each bin given the whole session."""
+    bins = bins_of(model, recording) if bins is None else bins
+    evidence = session_log_likelihoods(model, recording, bins)
+    if isinstance(bins, Streamed) and not _is_driven(model):
+        return _expectation_in_stretches(model, evidence, recording, bins).smoothed
+    return per_session(kernels.hmm_smoother, model, evidence, recording).smoothed
 
 
 def smoother_with_jumps(*arguments: Any, **settings: Any) -> kernels.HMMSmoother:
@@ -123,11 +137,18 @@ def smoother_with_jumps(*arguments: Any, **settings: Any) -> kernels.HMMSmoother
 
 def expectation(
     model: SwitchingGLM,
-    evidence: Float[Array, "session time state"],
+    evidence: Float[Values, "session time state"],
     recording: Recording,
+    bins: Bins | None = None,
 ) -> Posterior:
-    """Run the forward-backward messages of every session (E-step)."""
-    driven = model.transition_weight.shape[-1] > 0
+    """Run the forward-backward messages of every session (E-step).
+
+    What is read from disk is smoothed a stretch at a time, unless inputs drive the
+    jumps: those are kept, and are more than all messages.
+    """
+    if isinstance(bins, Streamed) and not _is_driven(model):
+        return _expectation_in_stretches(model, evidence, recording, bins)
+    driven = _is_driven(model)
     kernel = smoother_with_jumps if driven else kernels.hmm_smoother
     messages = per_session(kernel, model, evidence, recording)
     return Posterior(
@@ -138,7 +159,38 @@ def expectation(
     )
 
 
-@jit_many_kernels
+def _is_driven(model: SwitchingGLM) -> bool:
+    return model.transition_weight.shape[-1] > 0
+
+
+def _expectation_in_stretches(
+    model: SwitchingGLM,
+    evidence: Float[Values, "session time state"],
+    recording: Recording,
+    bins: Streamed,
+) -> Posterior:
+    """Run the messages of a recording that is larger than memory."""
+    evidence = np.asarray(evidence)
+    smoothed = np.zeros_like(evidence)
+    found = []
+    for number, length in enumerate(np.asarray(recording.lengths).tolist()):
+        of_session = stretches.smooth(
+            model.initial,
+            model.transition_matrix,
+            evidence[number, :length],
+            np.asarray(recording.observed)[number, :length],
+            bins.slabs.n_bins,
+            smoothed[number, :length],
+        )
+        found.append(of_session)
+    return Posterior(
+        np.array([of_session.log_likelihood for of_session in found]),
+        smoothed,
+        np.stack([of_session.transition_counts for of_session in found]),
+        None,
+    )
+
+
 def maximise_chain(
     model: SwitchingGLM,
     posterior: Posterior,
@@ -146,6 +198,18 @@ def maximise_chain(
     prior: chain.ChainPrior,
 ) -> SwitchingGLM:
     """Set initial and transition probabilities (M-step)."""
+    # A program is given what it needs: it may copy all that it is given.
+    first = posterior._replace(smoothed=posterior.smoothed[:, :1])
+    return _maximise_chain(model, first, recording, prior)
+
+
+@jit_many_kernels
+def _maximise_chain(
+    model: SwitchingGLM,
+    posterior: Posterior,
+    recording: Recording,
+    prior: chain.ChainPrior,
+) -> SwitchingGLM:
     initial = chain.update_initial(posterior.smoothed)
     model = eqx.tree_at(lambda m: m.initial, model, initial)
     if posterior.jumps is None:
@@ -158,16 +222,18 @@ def maximise_chain(
     return chain.update_driven(model, jumps, flat, prior)
 
 
-@jit_many_kernels
 def observed_rows(
     smoothed: Float[Values, "session time state"], recording: Recording
-) -> Float[Array, "row state"]:
+) -> Float[Values, "row state"]:
     """Return how much each bin counts for the GLMs of each state.
 
     A bin whose values are not known tells them nothing.
     """
-    weights = jnp.where(jnp.asarray(recording.observed)[..., None], smoothed, 0)
-    return jnp.reshape(weights, (-1, weights.shape[-1]))
+    observed = np.asarray(recording.observed)
+    seen = smoothed
+    if not observed.all():
+        seen = smoothed * observed[..., None].astype(smoothed.dtype)
+    return seen.reshape(-1, smoothed.shape[-1])
 
 
 class Proposal(NamedTuple):
@@ -211,33 +277,45 @@ def propose(
     return Proposal(moved, step.state, step.gain)
 
 
-@jit_many_kernels
-def total_gain(
-    weights: Float[Array, "row state"],
-    before: Float[Array, "row state"],
-    after: Float[Array, "row state"],
-    proposal: Proposal,
-) -> Float[Array, ""]:
-    """Return by how much a proposal raises the objective of all GLMs together.
+def explained(
+    weights: Float[Values, "row state"], evidence: Float[Values, "row state"]
+) -> float:
+    """Return the evidence of all bins, averaged over their states (nats).
 
     Parameters
     ----------
     weights : (row, state)
         Posterior probabilities.
-    before, after : (row, state)
-        How well every state explained every bin, and does now.
+    evidence : (row, state)
+        How well every state explains every bin.
+    """
+    weights, evidence = np.asarray(weights), np.asarray(evidence)
+    total = 0.0
+    for start in range(0, len(weights), ROWS_AT_ONCE):
+        here = slice(start, start + ROWS_AT_ONCE)
+        # What cannot be, and is not, would be 0 times infinity.
+        products = np.where(weights[here] > 0, weights[here] * evidence[here], 0)
+        total += float(products.sum(dtype=float))
+    return total
+
+
+def total_gain(before: float, after: float, proposal: Proposal) -> float:
+    """Return by how much a proposal raises the objective of all GLMs together.
+
+    Parameters
+    ----------
+    before, after
+        What the GLMs explained, and do now (`explained`).
     proposal
         What is proposed.
 
     Returns
     -------
-    ()
+    float
         The gain relative to the objective, so that rounding can be told from a fall.
     """
-    counted = weights > 0
-    old = jnp.where(counted, weights * before, 0).sum()
-    new = jnp.where(counted, weights * after, 0).sum()
-    return (new - old + proposal.gain.sum()) / (1 + jnp.abs(old))
+    of_prior = float(np.asarray(proposal.gain).sum())
+    return (after - before + of_prior) / (1 + abs(before))
 
 
 @jit_many_kernels

@@ -5,11 +5,11 @@ number of coefficients, so a step takes it from a sample of the bins, which tell
 well enough: where steps lead is decided by the gradient, which is exact.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from neuromod.switching.glm import (
@@ -22,7 +22,7 @@ from neuromod.switching.glm import (
     sum_over_chunks,
 )
 from neuromod.switching.model import SwitchingGLM
-from neuromod.switching.observations import LINKS, OBSERVATIONS
+from neuromod.switching.observations import LINKS, OBSERVATIONS, Values
 
 # Rows of each state that tell a step how the objective curves.
 ROWS_OF_A_STEP = 1024
@@ -43,16 +43,16 @@ class Chosen(NamedTuple):
         By how much the weight of each is multiplied to count for the others too.
     """
 
-    rows: Int[Array, "draw state"]
-    stands_for: Float[Array, "draw state"]
+    rows: Int[np.ndarray, "draw state"]
+    stands_for: Float[np.ndarray, "draw state"]
 
 
 @jax.jit
 def inform(
     model: SwitchingGLM,
     rows: Rows,
-    chosen: Int[Array, "draw state"],
-    counted: Float[Array, "draw state"],
+    chosen: Int[Values, "draw state"],
+    counted: Float[Values, "draw state"],
 ) -> Float[Array, "state group coefficient other"]:
     """Sum the Fisher information of every GLM over some rows of its state.
 
@@ -87,49 +87,68 @@ def inform(
     return jnp.where(free[..., :, None] & free[..., None, :], information, 0)
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def choose(weights: Float[Array, "row state"], n_draws: int) -> Chosen:
+def choose(weights: Float[Values, "row state"], n_draws: int) -> Chosen:
     """Choose rows that follow the weights.
 
     They stand at equal steps of the cumulative weight of each state: no random
     numbers are needed. No fewer rows than there are means all of them.
     """
-    n_rows = weights.shape[0]
+    weights = np.asarray(weights)
+    n_rows = len(weights)
     if n_draws >= n_rows:
-        every = jnp.broadcast_to(jnp.arange(n_rows)[:, None], weights.shape)
-        return Chosen(every, jnp.ones_like(weights))
-    step = (jnp.arange(n_draws, dtype=weights.dtype) + 0.5) / n_draws
+        every = np.broadcast_to(np.arange(n_rows)[:, None], weights.shape)
+        return Chosen(every, np.ones_like(weights))
+    step = (np.arange(n_draws) + 0.5) / n_draws
 
     def of_state(column):
-        reached = jnp.cumsum(column)
-        found = jnp.searchsorted(reached, step * reached[-1], side="left")
-        return jnp.minimum(found, len(column) - 1)
+        reached = np.cumsum(column, dtype=float)
+        found = np.searchsorted(reached, step * reached[-1], side="left")
+        return np.minimum(found, n_rows - 1), reached[-1] / n_draws
 
-    rows = jax.vmap(of_state, in_axes=1, out_axes=1)(weights)
-    own = jnp.take_along_axis(weights, rows, axis=0)
-    each = jnp.broadcast_to(weights.sum(0) / n_draws, own.shape)
-    return Chosen(rows, jnp.where(own > 0, each / jnp.where(own > 0, own, 1), 0))
+    # State by state: beside the weights of a long recording nothing as large is held.
+    chosen = [of_state(column) for column in weights.T]
+    rows = np.stack([found for found, _ in chosen], axis=1)
+    each = np.array([share for _, share in chosen])
+    own = np.take_along_axis(weights, rows, axis=0)
+    stands_for = np.where(own > 0, each / np.where(own > 0, own, 1), 0)
+    return Chosen(rows, stands_for.astype(weights.dtype))
 
 
-@jax.jit
 def count(
-    chosen: Chosen, weights: Float[Array, "row state"]
-) -> Float[Array, "draw state"]:
+    chosen: Chosen, weights: Float[Values, "row state"]
+) -> Float[np.ndarray, "draw state"]:
     """Return how much each chosen row counts for under these weights."""
-    return chosen.stands_for * jnp.take_along_axis(weights, chosen.rows, axis=0)
+    own = np.take_along_axis(np.asarray(weights), chosen.rows, axis=0)
+    return chosen.stands_for * own
 
 
-@jax.jit
-def effective_share(counted: Float[Array, "draw state"]) -> Float[Array, ""]:
+def effective_share(counted: Float[np.ndarray, "draw state"]) -> float:
     """Return which share of the rows does the work, in the state where it is least.
 
     One while all count alike; it falls as the weights move away from those by which
     the rows were chosen.
     """
     squares = (counted**2).sum(0)
-    alike = counted.sum(0) ** 2 / jnp.where(squares > 0, squares, 1)
+    alike = counted.sum(0) ** 2 / np.where(squares > 0, squares, 1)
     # A state that is never visited has no rows to wear out.
-    return jnp.where(squares > 0, alike / len(counted), 1).min()
+    return float(np.where(squares > 0, alike / len(counted), 1).min())
+
+
+def standard_errors(
+    information: Float[np.ndarray, "state group coefficient other"],
+) -> Float[np.ndarray, "state group coefficient"]:
+    """Invert the information; infinite where the data do not tell a coefficient."""
+    diagonal = np.diagonal(information, axis1=-2, axis2=-1)
+    # Scaled, so that what can be told does not hang on the units of the inputs.
+    size = np.sqrt(np.where(diagonal > 0, diagonal, 1))
+    scaled = information / (size[..., :, None] * size[..., None, :])
+    values, vectors = np.linalg.eigh(scaled)
+    rounding = len(size.T) * np.finfo(information.dtype).eps
+    told = values > rounding * values[..., -1:]
+    inverse = np.where(told, 1 / np.where(told, values, 1.0), 0.0)
+    variance = (vectors**2 * inverse[..., None, :]).sum(-1) / size**2
+    untold = (vectors**2 * ~told[..., None, :]).sum(-1) > 1e-6
+    return np.sqrt(np.where(untold, np.inf, variance))
 
 
 def _inform_state(model, rows, chosen, weights, state):

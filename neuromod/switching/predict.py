@@ -72,8 +72,9 @@ def smooth(
     def states(model, recording, bins):
         # No session is longer than all bins: the smoother looks as far, and is faster.
         whole = lag is None or lag >= recording.observed.shape[1]
-        kernel = kernels.hmm_smoother if whole else _fixed_lag(lag)
-        return inference.run(kernel, model, recording, bins).smoothed
+        if whole:
+            return inference.smooth(model, recording, bins)
+        return inference.run(_fixed_lag(lag), model, recording, bins).smoothed
 
     prepared, found = _apply(fit, spikes, states, inputs, transition_inputs)
     return _restore_states(prepared, found, "state_probability")

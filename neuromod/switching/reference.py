@@ -42,6 +42,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from neuromod.switching import glm, inference
 from neuromod.switching.model import SwitchingGLM
+from neuromod.switching.observations import Values
 from neuromod.switching.priors import Normal
 from neuromod.switching.recording import Recording, rows_of
 
@@ -171,7 +172,7 @@ def climb(
     parameters: Parameters,
     moments: Any,
     rows: glm.Rows,
-    weights: Float[Array, "row state"],
+    weights: Float[Values, "row state"],
     key: PRNGKeyArray,
     *,
     prior: str,

@@ -8,6 +8,7 @@ import xarray as xr
 from neuromod.core.sequences import Sequences
 from neuromod.switching import em
 from neuromod.switching.data import Prepared
+from neuromod.switching.information import standard_errors
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import OBSERVATIONS
 from neuromod.switching.one_hot import OneHot
@@ -175,7 +176,7 @@ def _connections(state: Any, types: str) -> xr.Dataset:
 def _uncertainty(found: em.Finish, named: xr.Dataset) -> xr.Dataset:
     """Name the axes of the standard errors as those of what they belong to."""
     model = found.end.model
-    errors = em.standard_errors(found.information)
+    errors = standard_errors(found.information)
     errors = errors.reshape(*model.bias.shape, model.layout.n_coefficients)
     inputs, own = 1 + model.layout.n_inputs, model.layout.n_dense
     parts = {

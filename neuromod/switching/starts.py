@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from scipy.cluster.vq import kmeans2, vq
 from scipy.ndimage import uniform_filter1d
 
-from neuromod.core.slabs import Slab, Slabs, read
+from neuromod.core.slabs import Slab, Slabs, read, with_neighbours
 from neuromod.switching.model import SwitchingGLM
 from neuromod.switching.observations import Values
 from neuromod.switching.recording import Recording
@@ -78,7 +78,10 @@ def labels(
     """
     stride = -(-int(lengths.sum()) // MOST_POINTS)
     points = np.concatenate(
-        [s[::stride] for _, s in _smoothed(values, lengths, window)]
+        [
+            smoothed[-slab.bins.start % stride :: stride]
+            for slab, smoothed in _smoothed(values, lengths, window)
+        ]
     )
     with warnings.catch_warnings():
         # Mostly silent recordings leave clusters empty; `responsibilities` copes.
@@ -94,10 +97,11 @@ def labels(
 
 def _smoothed(values, lengths, window) -> Iterator[tuple[Slab, np.ndarray]]:
     """Give the smoothed square root of the counts, slab by slab."""
-    for slab in read(values, lengths):
-        values = np.asarray(slab.values, dtype=float)
-        root = np.sign(values) * np.sqrt(np.abs(values))
-        yield slab, uniform_filter1d(root, window, axis=0)
+    for slab, before, after in with_neighbours(read(values, lengths), window):
+        seen = np.concatenate([before, slab.values, after]).astype(float)
+        root = np.sign(seen) * np.sqrt(np.abs(seen))
+        smoothed = uniform_filter1d(root, window, axis=0)
+        yield slab, smoothed[len(before) : len(before) + len(slab.values)]
 
 
 def _spread_centres(points, n_centres, generator):

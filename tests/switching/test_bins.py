@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from neuromod import datasets, switching
+from neuromod import datasets, kernels, switching
 from neuromod.core import slabs
 from neuromod.core.errors import InvalidInputError
 from neuromod.core.provenance import checksum
+from neuromod.switching import starts, stretches
 from neuromod.switching.bins import Held, Streamed, bins_of
 from neuromod.switching.information import choose
 from tests.switching.models import random_model, recording_of
@@ -134,3 +135,40 @@ def test_counts_on_disk_are_checked_too(spikes):
     wrong[1300, 1] = -1
     with pytest.raises(InvalidInputError, match="negative count -1"):
         switching.fit(wrong.chunk(time=300), 2, seed=0, progress=False)
+
+
+@pytest.mark.parametrize("n_bins", [1, 7, 100, 5000])
+def test_stretches_smooth_like_the_whole(n_bins):
+    generator = np.random.default_rng(0)
+    evidence = generator.normal(scale=3, size=(203, 4))
+    evidence[50, 1:] = -np.inf
+    observed = generator.random(203) < 0.8
+    observed[50] = True
+    initial = generator.dirichlet(np.ones(4))
+    transition = generator.dirichlet(np.ones(4), 4)
+    transition[0] = [0, 0.5, 0.5, 0]
+    transition[:, 3] = 0
+    transition /= transition.sum(1, keepdims=True)
+    whole = kernels.hmm_smoother(initial, transition, evidence, observed=observed)
+    smoothed = np.zeros_like(evidence)
+    found = stretches.smooth(
+        initial, transition, evidence, observed, n_bins, into=smoothed
+    )
+    np.testing.assert_allclose(smoothed, whole.smoothed, rtol=1e-9, atol=1e-14)
+    np.testing.assert_allclose(
+        found.transition_counts, whole.transition_counts, rtol=1e-9, atol=1e-12
+    )
+    assert np.isclose(found.log_likelihood, whole.log_likelihood, rtol=1e-12)
+
+
+def test_starts_from_disk_are_those_from_memory(recording, monkeypatch):
+    monkeypatch.setattr(starts, "MOST_POINTS", 500)
+    lengths = np.array(LENGTHS)
+
+    def found(values):
+        return list(starts.guesses(values, lengths, 3, seed=0, n_restarts=2))
+
+    on_disk = found(stored(recording.values))
+    for a, b in zip(on_disk, found(recording.values), strict=True):
+        for number, length in enumerate(LENGTHS):
+            np.testing.assert_array_equal(a[number, :length], b[number, :length])
