@@ -12,6 +12,7 @@ from neuromod import _xla
 if TYPE_CHECKING:
     from neuromod import core as core
     from neuromod import datasets as datasets
+    from neuromod import hgf as hgf
     from neuromod import io as io
     from neuromod import kernels as kernels
     from neuromod import switching as switching
@@ -28,6 +29,7 @@ __all__ = [
     "core",
     "datasets",
     "errors",
+    "hgf",
     "info",
     "io",
     "kernels",

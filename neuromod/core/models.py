@@ -29,6 +29,12 @@ from neuromod.core import plain
 from neuromod.core.errors import DataFormatError, InvalidInputError, invalid
 
 MODEL_CLASSES: dict[str, str] = {
+    "BinaryInput": "neuromod.hgf.nodes:BinaryInput",
+    "Constant": "neuromod.hgf.nodes:Constant",
+    "ContinuousInput": "neuromod.hgf.nodes:ContinuousInput",
+    "ContinuousState": "neuromod.hgf.nodes:ContinuousState",
+    "Edge": "neuromod.hgf.nodes:Edge",
+    "Network": "neuromod.hgf.network:Network",
     "SwitchingGLM": "neuromod.switching.model:SwitchingGLM",
 }
 """Every class of neuromod that can be in a file: its name, and where it is."""

@@ -1,0 +1,205 @@
+"""What a network believes on every trial, with names."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from neuromod.core.errors import DivergedError
+from neuromod.core.precision import Precision, precision_context
+from neuromod.hgf import inference
+from neuromod.hgf.data import Trials, prepare
+from neuromod.hgf.network import Network
+from neuromod.hgf.nodes import BinaryInput
+
+# A belief that far from where it was is no belief about behaviour.
+SATURATED_SHARE = 0.1
+
+LONG_NAMES = {
+    "mean": "mean of the belief after the trial",
+    "precision": "precision of the belief after the trial",
+    "expected_mean": "predicted mean before the trial",
+    "expected_precision": "predicted precision; of a binary input the variance",
+    "value_prediction_error": "value prediction error",
+    "volatility_prediction_error": "volatility prediction error",
+    "effective_precision": "weight of the volatility prediction error",
+    "surprise": "negative log density of the outcome",
+}
+
+
+def filter(
+    network: Network,
+    data: Any,
+    *,
+    observed: Any = None,
+    time_steps: Any = None,
+    precision: Precision = "float64",
+    throw: bool = True,
+) -> xr.Dataset:
+    """Run a network over a series of outcomes.
+
+    Parameters
+    ----------
+    network
+        The network.
+    data : (trial,) or (trial, input)
+        What was observed: a list, an array, a DataArray, or a mapping from the names
+        of inputs to series. NaN is missing.
+    observed
+        In the same form: False where an observation does not count.
+    time_steps : (trial,)
+        Time since the trial before; one unit each if omitted, 0 for none.
+    precision
+        "float64" or "float32".
+    throw
+        Raise where a precision becomes negative; else the numbers from there on are
+        NaN, and the attribute ``diverged`` says where.
+
+    Returns
+    -------
+    Dataset
+        ``mean``, ``precision``, ``expected_mean``, ``expected_precision``,
+        ``value_prediction_error``, ``volatility_prediction_error``,
+        ``effective_precision`` and ``surprise`` (nats), each (trial, node). Of an
+        input the mean is what was observed, and its precision that of the data.
+
+    Raises
+    ------
+    InvalidInputError
+        If the data do not fit the network.
+    DivergedError
+        If a precision became negative; the message names trial and node.
+
+    Examples
+    --------
+    >>> from neuromod import hgf
+    >>> beliefs = hgf.filter(hgf.binary_two_level(), [1, 1, 0, 1])
+    >>> beliefs["expected_mean"].sel(node="outcome").round(2).values
+    array([0.5 , 0.63, 0.7 , 0.56])
+    """
+    trials = prepare(network, data, observed, time_steps)
+    with precision_context(precision):
+        model = _typed(network, precision)
+        series = _typed(trials.series, precision)
+        found = jax.tree.map(np.asarray, _everything(model, series))
+    diverged = first_divergence(network, found)
+    if diverged and throw:
+        raise DivergedError(f"hgf.filter: {diverged}")
+    if not diverged:
+        _warn_of_runaway(network, found)
+    dataset = _named(network, trials, found)
+    dataset.attrs = {
+        "update": network.update,
+        "approximation": network.approximation,
+        "compatibility": network.compatibility,
+        "diverged": diverged or "",
+    }
+    return dataset
+
+
+@jax.jit
+def _everything(network: Network, series: inference.Series) -> Any:
+    found = inference.run(network, series)
+    return (
+        found,
+        inference.errors(network, series, found),
+        inference.surprise(network, series, found),
+    )
+
+
+def _typed(tree: Any, precision: Precision) -> Any:
+    def convert(leaf):
+        array = jnp.asarray(leaf)
+        floating = jnp.issubdtype(array.dtype, jnp.floating)
+        return array.astype(precision) if floating else array
+
+    return jax.tree.map(convert, tree)
+
+
+def first_divergence(network: Network, found: Any) -> str | None:
+    """Say at which trial, and of which node, numbers stopped being any."""
+    beliefs = found[0].beliefs
+    places = []
+    for name in network.states:
+        for quantity in ("precision", "mean"):
+            wrong = ~np.isfinite(getattr(beliefs[name], quantity))
+            if wrong.any():
+                places.append((int(np.argmax(wrong)), name, quantity))
+    if not places:
+        return None
+    trial = min(place[0] for place in places)
+    _, name, quantity = next(place for place in places if place[0] == trial)
+    update = network.update
+    remedy = "Lower the tonic volatilities"
+    if update in ("standard", "ehgf_swap"):
+        remedy += ", or use update='ehgf', whose precision step is never negative"
+    return (
+        f"the {quantity} of {name!r} stopped being a number at trial {trial} (update "
+        f"{update!r}, {network.approximation}): its updated precision was not above 0. "
+        f"{remedy}."
+    )
+
+
+def _warn_of_runaway(network: Network, found: Any) -> None:
+    for node in network.nodes:
+        if not isinstance(node, BinaryInput):
+            continue
+        mean = found[0].predictions[node.name].mean
+        clip = 1.01 * float(network.clip)
+        share = np.mean((mean < clip) | (mean > 1 - clip))
+        if share > SATURATED_SHARE:
+            warnings.warn(
+                f"hgf.filter: the prediction of {node.name!r} is saturated on "
+                f"{share:.0%} of the trials: the beliefs ran away. Lower the tonic "
+                "volatilities.",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+
+def _named(network: Network, trials: Trials, found: Any) -> xr.Dataset:
+    run, errors, surprise = found
+    names = [*network.inputs, *network.states]
+    values = dict(zip(network.inputs, trials.series.values, strict=True))
+    known = dict(zip(network.inputs, trials.series.observed, strict=True))
+
+    def of_node(name: str) -> dict[str, Any]:
+        predicted, error = run.predictions[name], errors[name]
+        if name in values:
+            seen = known[name]
+            mean = (
+                values[name] if seen is None else np.where(seen, values[name], np.nan)
+            )
+            node = network[name]
+            own = np.nan if isinstance(node, BinaryInput) else float(node.precision)
+            precision = np.full(len(mean), own)
+        else:
+            mean, precision = run.beliefs[name]
+        return {
+            "mean": mean,
+            "precision": precision,
+            "expected_mean": predicted.mean,
+            "expected_precision": predicted.precision,
+            "value_prediction_error": error.value,
+            "volatility_prediction_error": error.volatility,
+            "effective_precision": error.effective_precision,
+            "surprise": surprise[name],
+        }
+
+    columns = {name: of_node(name) for name in names}
+    dims = (trials.dimension, "node")
+    variables = {
+        quantity: (
+            dims,
+            np.stack([columns[name][quantity] for name in names], axis=1),
+            {"long_name": long_name},
+        )
+        for quantity, long_name in LONG_NAMES.items()
+    }
+    coords = {trials.dimension: trials.coordinate, "node": names}
+    dataset = xr.Dataset(variables, coords)
+    dataset["surprise"].attrs["units"] = "nats"
+    return dataset

@@ -1,0 +1,174 @@
+r"""Responses on a scale: estimates, ratings, reaction times and response speed."""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import gammaln
+from jaxtyping import PRNGKeyArray
+
+from neuromod.core.errors import choice
+from neuromod.hgf.responses.response import Response, Seen, Trials, normal, spread
+
+
+class GaussianReport(Response):
+    r"""A report of $\hat\mu_1$ with normal noise.
+
+    Parameters
+    ----------
+    variance
+        Of the noise.
+    offset
+        What is added to every report.
+    """
+
+    variance: Any = 1.0
+    offset: Any = 0.0
+
+    def log_probability(self, seen: Seen, response: Trials) -> Trials:
+        """Return the log density of each report (`Response`)."""
+        return normal(self._mean(seen), self.variance, response)
+
+    def simulate(self, seen: Seen, key: PRNGKeyArray) -> Trials:
+        """Draw a report for each trial (`Response`)."""
+        return spread(self._mean(seen), self.variance, key)
+
+    def _mean(self, seen: Seen) -> Trials:
+        return seen.expected_mean[seen.level(1)] + self.offset
+
+
+SHRINKAGE = 0.95
+
+
+class BetaReport(Response):
+    r"""A rating within [0, 1] from a Beta distribution of mean $\hat\mu_1$.
+
+    Ratings of exactly 0 or 1 have no density, so all are drawn towards one half by a
+    factor of 0.95 first.
+
+    Parameters
+    ----------
+    concentration
+        $\nu$: how sharp the distribution is.
+    """
+
+    concentration: Any = 10.0
+
+    def log_probability(self, seen: Seen, response: Trials) -> Trials:
+        """Return the log density of each rating (`Response`)."""
+        x = SHRINKAGE * (response - 0.5) + 0.5
+        a, b = self._shape(seen)
+        # Not the library's density, which is right to seven digits alone.
+        scale = gammaln(a + b) - gammaln(a) - gammaln(b)
+        return scale + (a - 1) * jnp.log(x) + (b - 1) * jnp.log1p(-x)
+
+    def simulate(self, seen: Seen, key: PRNGKeyArray) -> Trials:
+        """Draw a rating for each trial (`Response`)."""
+        drawn = jax.random.beta(key, *self._shape(seen))
+        return jnp.clip((drawn - 0.5) / SHRINKAGE + 0.5, 0, 1)
+
+    def _shape(self, seen: Seen) -> tuple[Trials, Trials]:
+        mean = seen.expected_mean[seen.level(1)]
+        return mean * self.concentration, (1 - mean) * self.concentration
+
+
+class LogReactionTime(Response):
+    r"""Linear model of the logarithm of reaction times.
+
+    $\log \mathrm{RT} \sim \mathcal{N}\big(\beta_0 - \beta_1 \log_2 p(u)
+    + \beta_2 \hat\mu_1(1-\hat\mu_1) + \beta_3 d\,\sigma_2 + \beta_4 d\,e^{\mu_3},
+    \zeta\big)$ with $d = s(\mu_2)(1 - s(\mu_2))$: surprise, and uncertainty about the
+    outcome, the estimate and the environment (Marshall et al., PLoS Biol. 2016).
+
+    Parameters
+    ----------
+    intercept, surprise, outcome, estimation, environment
+        $\beta_0$ to $\beta_4$.
+    variance
+        $\zeta$.
+    """
+
+    intercept: Any = 6.2
+    surprise: Any = 0.0
+    outcome: Any = 0.0
+    estimation: Any = 0.0
+    environment: Any = 0.0
+    variance: Any = 0.1
+
+    def log_probability(self, seen: Seen, response: Trials) -> Trials:
+        """Return the log density of each log reaction time (`Response`)."""
+        return normal(self._mean(seen), self.variance, response)
+
+    def simulate(self, seen: Seen, key: PRNGKeyArray) -> Trials:
+        """Draw the logarithm of a reaction time for each trial (`Response`)."""
+        return spread(self._mean(seen), self.variance, key)
+
+    def _mean(self, seen: Seen) -> Trials:
+        first, second, third = (seen.level(number) for number in (1, 2, 3))
+        mean = seen.expected_mean[first]
+        probability = jnp.where(seen.value[first] > 0.5, mean, 1 - mean)
+        bend = jax.nn.sigmoid(seen.mean[second]) * jax.nn.sigmoid(-seen.mean[second])
+        return (
+            self.intercept
+            - self.surprise * jnp.log2(probability)
+            + self.outcome * mean * (1 - mean)
+            + self.estimation * bend / seen.precision[second]
+            + self.environment * bend * jnp.exp(seen.mean[third])
+        )
+
+
+DRIVERS = ("belief", "surprise", "precision")
+
+
+class ResponseSpeed(Response):
+    r"""Response speed (one over time) by how expected the outcome was.
+
+    $\mathcal{N}\big(u(\zeta_{1v} + \zeta_2 a) + (1-u)(\zeta_{1i} + \zeta_2(1-a)),
+    \zeta_3\big)$ for valid ($u = 1$) and invalid cues, where $a$ is by `driver`
+    $\hat\mu_1$ ("belief"), $1/(1 - \log_2 \hat\mu_1)$ ("surprise") or
+    $s\big(\mathrm{sign}(\hat\mu_1 - \tfrac12)(1/(\hat\mu_1(1-\hat\mu_1)) - 4)\big)$
+    ("precision") (Vossel et al., Cereb. Cortex 2014).
+
+    Parameters
+    ----------
+    valid, invalid
+        $\zeta_{1v}$ and $\zeta_{1i}$: speed without expectation.
+    slope
+        $\zeta_2$.
+    variance
+        $\zeta_3$.
+    driver
+        "belief", "surprise" or "precision".
+    """
+
+    valid: Any = 0.005
+    invalid: Any = 0.005
+    slope: Any = 0.001
+    variance: Any = 1e-4
+    driver: str = eqx.field(static=True, default="belief")
+
+    def __check_init__(self) -> None:
+        choice("driver", self.driver, DRIVERS)
+
+    def log_probability(self, seen: Seen, response: Trials) -> Trials:
+        """Return the log density of each response speed (`Response`)."""
+        return normal(self._mean(seen), self.variance, response)
+
+    def simulate(self, seen: Seen, key: PRNGKeyArray) -> Trials:
+        """Draw a response speed for each trial (`Response`)."""
+        return spread(self._mean(seen), self.variance, key)
+
+    def _mean(self, seen: Seen) -> Trials:
+        name = seen.level(1)
+        attention = self._attention(seen.expected_mean[name])
+        expected = self.valid + self.slope * attention
+        unexpected = self.invalid + self.slope * (1 - attention)
+        return jnp.where(seen.value[name] > 0.5, expected, unexpected)
+
+    def _attention(self, mean: Trials) -> Trials:
+        if self.driver == "belief":
+            return mean
+        if self.driver == "surprise":
+            return 1 / (1 - jnp.log2(mean))
+        return jax.nn.sigmoid(jnp.sign(mean - 0.5) * (1 / (mean * (1 - mean)) - 4))
