@@ -177,7 +177,7 @@ def _named(network: Network, trials: Trials, found: Any) -> xr.Dataset:
             own = np.nan if isinstance(node, BinaryInput) else float(node.precision)
             precision = np.full(len(mean), own)
         else:
-            mean, precision = run.beliefs[name]
+            mean, precision = run.beliefs[name].mean, run.beliefs[name].precision
         return {
             "mean": mean,
             "precision": precision,

@@ -1,12 +1,13 @@
 r"""A network run over a series: beliefs, errors and how surprising the data were.
 
 One step is a prediction (`neuromod.hgf.prediction`) and an update
-(`neuromod.hgf.posterior`). The loop over time carries two numbers per state and
-returns what is needed to derive all else afterwards, for all steps at once.
+(`neuromod.hgf.posterior`). The loop over time returns the beliefs alone; predictions
+and errors follow from them afterwards, for all steps at once.
 """
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
@@ -15,7 +16,7 @@ from neuromod import kernels
 from neuromod.hgf.network import Network
 from neuromod.hgf.nodes import BinaryInput, ContinuousState
 from neuromod.hgf.posterior import Datum, update
-from neuromod.hgf.prediction import Belief, Prediction, predict
+from neuromod.hgf.prediction import Belief, Prediction, belief_of, predict
 
 Values = Array | np.ndarray
 
@@ -77,7 +78,7 @@ def start(network: Network) -> dict[str, Belief]:
     """Return the beliefs before the first step."""
     states = [node for node in network.nodes if isinstance(node, ContinuousState)]
     return {
-        s.name: Belief(jnp.asarray(s.mean), jnp.asarray(s.precision)) for s in states
+        s.name: belief_of(jnp.asarray(s.mean), jnp.asarray(s.precision)) for s in states
     }
 
 
@@ -120,13 +121,11 @@ def run(
     series
         What came in at its inputs.
     mask : (time,)
-        False where nothing happens: padding.
+        False where nothing happens: padding, which only a reset may end.
     reset : (time,)
         True where the beliefs begin anew.
     """
     first = start(network)
-    hidden = [name for name in network.family.downwards if name in first]
-    seen = [*network.inputs, *hidden]
 
     def advance(carry, now):
         values, observed, interval = now
@@ -134,8 +133,8 @@ def run(
             name: Datum(value, known)
             for name, value, known in zip(network.inputs, values, observed, strict=True)
         }
-        beliefs, predicted = step(network, carry, data, interval)
-        return beliefs, (beliefs, {name: predicted[name] for name in seen})
+        beliefs, _ = step(network, carry, data, interval)
+        return beliefs, {n: (b.mean, b.precision) for n, b in beliefs.items()}
 
     found = kernels.scan(
         advance,
@@ -146,7 +145,32 @@ def run(
         initial=first if reset is not None else None,
         checkpoint=None,
     )
-    return Trajectories(*found.outputs)
+    beliefs = {name: belief_of(*both) for name, both in found.outputs.items()}
+    before = _before(first, beliefs, mask, reset)
+    intervals = series.intervals
+    if intervals is not None:
+        intervals = jnp.asarray(intervals)
+    predictions = jax.vmap(predict, (None, 0, 0))(network, before, intervals)
+    constants = set(network.names) - set(network.inputs) - set(network.states)
+    kept = {n: p for n, p in predictions.items() if n not in constants}
+    return Trajectories(beliefs, kept)
+
+
+def _before(
+    first: dict[str, Belief],
+    after: dict[str, Belief],
+    mask: Bool[Array, " time"] | None,
+    reset: Bool[Array, " time"] | None,
+) -> dict[str, Belief]:
+    """Return the beliefs before each step: those after the step before."""
+
+    def shifted(start, values):
+        held = jnp.concatenate([jnp.reshape(start, 1), values[:-1]])
+        if reset is not None:
+            held = jnp.where(reset, start, held)
+        return held if mask is None else jnp.where(mask, held, start)
+
+    return jax.tree.map(shifted, first, after)
 
 
 def errors(network: Network, series: Series, found: Trajectories) -> dict[str, Errors]:

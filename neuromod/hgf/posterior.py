@@ -40,6 +40,7 @@ from neuromod.hgf.prediction import (
     Belief,
     Prediction,
     Scalar,
+    belief_of,
     log_volatility_without,
     per_interval,
 )
@@ -63,9 +64,11 @@ class Child(NamedTuple):
         Value error.
     volatility_error
         Volatility error.
-    weight, gain
-        With which the value error enters the parents' precision and mean.
-    precision
+    weight
+        With which the slope of the coupling enters the parents' precision.
+    push
+        The value error times the gain with which it enters the parents' means.
+    variance
         After the step.
     informed
         Whether an observation reached it; None if always.
@@ -74,8 +77,8 @@ class Child(NamedTuple):
     error: Any
     volatility_error: Any
     weight: Any
-    gain: Any
-    precision: Any
+    push: Any
+    variance: Any
     informed: Any
 
 
@@ -129,17 +132,19 @@ def update(
 def _of_binary(predicted: Prediction, datum: Datum) -> Child:
     value = _seen(datum, predicted.mean)
     weight = predicted.precision
-    error = (value - predicted.mean) / weight
-    return Child(error, jnp.zeros_like(error), weight, weight, weight, datum.observed)
+    deviation = value - predicted.mean
+    nothing = jnp.zeros_like(deviation)
+    return Child(deviation / weight, nothing, weight, deviation, weight, datum.observed)
 
 
 def _of_continuous(work: Work, node: ContinuousInput, datum: Datum) -> Child:
     predicted = work.predicted[node.name]
     error = _seen(datum, predicted.mean) - predicted.mean
-    precision = jnp.asarray(node.precision)
-    volatility_error = _volatility_error(work, node.name, error, precision)
+    variance = 1 / jnp.asarray(node.precision)
+    volatility_error = _volatility_error(work, node.name, error, variance)
     weight = predicted.precision
-    return Child(error, volatility_error, weight, weight, precision, datum.observed)
+    push = weight * error
+    return Child(error, volatility_error, weight, push, variance, datum.observed)
 
 
 def _seen(datum: Datum, otherwise: Scalar) -> Scalar:
@@ -152,19 +157,20 @@ def _seen(datum: Datum, otherwise: Scalar) -> Scalar:
 def _of_interior(work: Work, name: str, after: Belief, informed: Any) -> Child:
     predicted = work.predicted[name]
     error = after.mean - predicted.mean
-    volatility_error = _volatility_error(work, name, error, after.precision)
+    volatility_error = _volatility_error(work, name, error, after.variance)
     weight = gain = predicted.precision
     if work.network.is_relaxed(work.network[name]):
         told = after.precision - predicted.precision
         conditional = predicted.conditional_precision
         weight = conditional * told / (conditional + told)
         gain = conditional * after.precision / (conditional + told)
-    return Child(error, volatility_error, weight, gain, after.precision, informed)
+    return Child(
+        error, volatility_error, weight, gain * error, after.variance, informed
+    )
 
 
-def _volatility_error(work: Work, name: str, error: Any, precision: Any) -> Any:
-    expected = work.predicted[name].precision
-    found = expected / precision + expected * error**2 - 1
+def _volatility_error(work: Work, name: str, error: Any, variance: Any) -> Any:
+    found = work.predicted[name].precision * (variance + error**2) - 1
     n_parents = len(work.network.family.volatility_parents[name])
     if "error_shared" in work.network.quirks and n_parents > 1:
         found = found / n_parents
@@ -188,7 +194,7 @@ def _of_state(work: Work, name: str) -> tuple[Belief, Any]:
     informed = _informed(work, name)
     if informed is None:
         return found, None
-    untold = Belief(predicted.mean, _precision_untold(work, name))
+    untold = belief_of(predicted.mean, _precision_untold(work, name))
     kept = Belief(
         *(jnp.where(informed, a, b) for a, b in zip(found, untold, strict=True))
     )
@@ -216,7 +222,7 @@ def _precision_untold(work: Work, name: str) -> Any:
         edge = network.edges[number]
         log_volatility = log_volatility + edge.strength * work.before[edge.parent].mean
     aged = per_interval(jnp.exp(log_volatility), work.interval)
-    return 1 / (1 / work.before[name].precision + aged)
+    return 1 / (work.before[name].variance + aged)
 
 
 def _standard(work: Work, name: str) -> Belief:
@@ -227,7 +233,8 @@ def _standard(work: Work, name: str) -> Belief:
         work.network, precision + _standard_volatility_precision(work, name)
     )
     message = _value_message(work, name, at) + _volatility_message(work, name)
-    return Belief(predicted.mean + message / precision, precision)
+    variance = 1 / precision
+    return Belief(predicted.mean + message * variance, precision, variance)
 
 
 def _mean_first(work: Work, name: str, *, swap: bool) -> Belief:
@@ -241,7 +248,7 @@ def _mean_first(work: Work, name: str, *, swap: bool) -> Belief:
         precision = precision + _standard_volatility_precision(work, name)
     else:
         precision = precision + _safe_volatility_precision(work, name, mean)
-    return Belief(mean, _bounded(work.network, precision))
+    return belief_of(mean, _bounded(work.network, precision))
 
 
 def _unbounded(work: Work, name: str) -> Belief:
@@ -268,7 +275,7 @@ def _unbounded(work: Work, name: str) -> Belief:
             )
         step = unbounded.Step(
             below.carried,
-            1 / child.precision + child.error**2,
+            child.variance + child.error**2,
             below.precision,
             log_volatility,
             jnp.asarray(edge.strength),
@@ -280,7 +287,7 @@ def _unbounded(work: Work, name: str) -> Belief:
             moved = moved & child.informed
         mean = jnp.where(moved, found[0], mean)
         precision = jnp.where(moved, found[1], precision)
-    return Belief(mean, precision)
+    return belief_of(mean, precision)
 
 
 def _ages(network: Network, name: str) -> bool:
@@ -311,8 +318,10 @@ def _value_precision(work: Work, name: str, at: Any) -> Any:
     for number in work.network.family.value_children[name]:
         edge, strength = work.network.edges[number], _strength(work, number)
         child = work.children[edge.child]
-        slope, bend = couplings.slopes(edge.coupling, at)
-        part = child.weight * (strength**2 * slope**2 - strength * bend * child.error)
+        part = child.weight * strength**2
+        if edge.coupling != "linear":
+            slope, bend = couplings.slopes(edge.coupling, at)
+            part = part * slope**2 - child.weight * strength * bend * child.error
         total = total + _counted(child, part)
     return total
 
@@ -322,8 +331,10 @@ def _value_message(work: Work, name: str, at: Any) -> Any:
     for number in work.network.family.value_children[name]:
         edge, strength = work.network.edges[number], _strength(work, number)
         child = work.children[edge.child]
-        slope, _ = couplings.slopes(edge.coupling, at)
-        total = total + _counted(child, strength * child.gain * slope * child.error)
+        part = strength * child.push
+        if edge.coupling != "linear":
+            part = part * couplings.slopes(edge.coupling, at)[0]
+        total = total + _counted(child, part)
     return total
 
 
@@ -364,7 +375,7 @@ def _safe_volatility_precision(work: Work, name: str, mean: Any) -> Any:
         precision = 1 / (below.carried + volatility)
         effective = volatility * precision
         weight = (volatility - below.carried) * precision
-        surprise = (1 / child.precision + child.error**2) * precision - 1
+        surprise = (child.variance + child.error**2) * precision - 1
         part = effective * (effective + weight * surprise)
         part = jnp.maximum(0.0, edge.strength**2 * part / 2)
         total = total + _counted(child, part)

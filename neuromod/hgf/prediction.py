@@ -29,10 +29,24 @@ Scalar = Float[Array, ""]
 
 
 class Belief(NamedTuple):
-    """Mean and precision of a Gaussian; both ()."""
+    """What is believed of a state; all ().
+
+    Parameters
+    ----------
+    mean, precision
+        Of the Gaussian.
+    variance
+        One over the precision, so that a step divides but once.
+    """
 
     mean: Any
     precision: Any
+    variance: Any
+
+
+def belief_of(mean: Any, precision: Any) -> Belief:
+    """Return a belief by its mean and precision."""
+    return Belief(mean, precision, 1 / precision)
 
 
 class Prediction(NamedTuple):
@@ -92,7 +106,7 @@ def per_interval(value: Any, interval: Scalar | None) -> Any:
 
 def _of_state(network, node, belief, found, interval) -> Prediction:
     kept = belief.mean
-    variance = 1 / belief.precision
+    variance = belief.variance
     if node.autoconnection is not None:
         left = jnp.asarray(node.autoconnection)
         literal = "autoconnection_of_mean_alone" in network.quirks

@@ -69,7 +69,8 @@ def test_three_levels_follow_the_equations(update):
     network = hgf.binary_three_level(tonic, strength, update=update)
     found = run(network, series_of(values)).beliefs
     want = slow_binary_three_level(values, tonic, strength, update)
-    got = np.stack([*found["x2"], *found["x3"]], axis=1)
+    got = [getattr(found[n], q) for n in ("x2", "x3") for q in ("mean", "precision")]
+    got = np.stack(got, axis=1)
     np.testing.assert_allclose(got, want, rtol=1e-10)
 
 
@@ -112,7 +113,8 @@ def test_without_volatility_the_filter_is_kalmans():
                 mean = mean + gain * (values[sensor, k] - a * mean)
                 variance = (1 - gain * a) * variance
         want.append((mean, 1 / variance))
-    np.testing.assert_allclose(np.stack(found, 1), want, rtol=1e-9)
+    got = np.stack([found.mean, found.precision], axis=1)
+    np.testing.assert_allclose(got, want, rtol=1e-9)
 
 
 def test_a_drift_reaches_its_parent_times_the_interval():
