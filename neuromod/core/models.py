@@ -33,8 +33,10 @@ MODEL_CLASSES: dict[str, str] = {
     "Constant": "neuromod.hgf.nodes:Constant",
     "ContinuousInput": "neuromod.hgf.nodes:ContinuousInput",
     "ContinuousState": "neuromod.hgf.nodes:ContinuousState",
+    "DeepNetwork": "neuromod.hgf.deep:DeepNetwork",
     "Edge": "neuromod.hgf.nodes:Edge",
     "Network": "neuromod.hgf.network:Network",
+    "NormalLearner": "neuromod.hgf.exponential_family:NormalLearner",
     "SwitchingGLM": "neuromod.switching.model:SwitchingGLM",
 }
 """Every class of neuromod that can be in a file: its name, and where it is."""

@@ -78,7 +78,7 @@ def filter(
     >>> from neuromod import hgf
     >>> beliefs = hgf.filter(hgf.binary_two_level(), [1, 1, 0, 1])
     >>> beliefs["expected_mean"].sel(node="outcome").round(2).values
-    array([0.5 , 0.63, 0.7 , 0.56])
+    array([0.5 , 0.6 , 0.66, 0.57])
     """
     trials = prepare(network, data, observed, time_steps)
     with precision_context(precision):
