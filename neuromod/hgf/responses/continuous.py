@@ -76,10 +76,14 @@ class BetaReport(Response):
 class LogReactionTime(Response):
     r"""Linear model of the logarithm of reaction times.
 
-    $\log \mathrm{RT} \sim \mathcal{N}\big(\beta_0 - \beta_1 \log_2 p(u)
+    $$
+    \log \mathrm{RT} \sim \mathcal{N}\big(\beta_0 - \beta_1 \log_2 p(u)
     + \beta_2 \hat\mu_1(1-\hat\mu_1) + \beta_3 d\,\sigma_2 + \beta_4 d\,e^{\mu_3},
-    \zeta\big)$ with $d = s(\mu_2)(1 - s(\mu_2))$: surprise, and uncertainty about the
-    outcome, the estimate and the environment (Marshall et al., PLoS Biol. 2016).
+    \zeta\big), \qquad d = s(\mu_2)(1 - s(\mu_2)):
+    $$
+
+    surprise, and uncertainty about the outcome, the estimate and the environment
+    (Marshall et al., PLoS Biol. 2016).
 
     Parameters
     ----------
@@ -124,10 +128,14 @@ DRIVERS = ("belief", "surprise", "precision")
 class ResponseSpeed(Response):
     r"""Response speed (one over time) by how expected the outcome was.
 
-    $\mathcal{N}\big(u(\zeta_{1v} + \zeta_2 a) + (1-u)(\zeta_{1i} + \zeta_2(1-a)),
-    \zeta_3\big)$ for valid ($u = 1$) and invalid cues, where $a$ is by `driver`
+    $$
+    \mathcal{N}\big(u(\zeta_{1v} + \zeta_2 a) + (1-u)(\zeta_{1i} + \zeta_2(1-a)),
+    \zeta_3\big)
+    $$
+
+    for valid ($u = 1$) and invalid cues, where $a$ is by `driver` the belief
     $\hat\mu_1$ ("belief"), $1/(1 - \log_2 \hat\mu_1)$ ("surprise") or
-    $s\big(\mathrm{sign}(\hat\mu_1 - \tfrac12)(1/(\hat\mu_1(1-\hat\mu_1)) - 4)\big)$
+    $s(\pm(1/(\hat\mu_1(1-\hat\mu_1)) - 4))$, with the sign of $\hat\mu_1 - 1/2$
     ("precision") (Vossel et al., Cereb. Cortex 2014).
 
     Parameters
