@@ -15,7 +15,7 @@ from neuromod.hgf.data import Trials, prepare
 from neuromod.hgf.network import Network
 from neuromod.hgf.nodes import BinaryInput
 
-# A belief that far from where it was is no belief about behaviour.
+# Predictions at the clip on more trials than these are no predictions.
 SATURATED_SHARE = 0.1
 
 LONG_NAMES = {

@@ -157,7 +157,6 @@ class BinaryInput(eqx.Module):
         self.name = require_name(name)
 
 
-Input = ContinuousInput | BinaryInput
 Node = ContinuousState | Constant | ContinuousInput | BinaryInput
 
 

@@ -28,6 +28,7 @@ and the update of the state (`neuromod.hgf.schemes`) says what becomes of them. 
 that no observation reached sends nothing.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ from jaxtyping import Array, Bool
 
 from neuromod.hgf import couplings, unbounded
 from neuromod.hgf.network import Network, is_input
-from neuromod.hgf.nodes import BinaryInput, ContinuousInput
+from neuromod.hgf.nodes import BinaryInput, ContinuousInput, Edge
 from neuromod.hgf.prediction import (
     Belief,
     Prediction,
@@ -338,11 +339,18 @@ def _value_message(work: Work, name: str, at: Any) -> Any:
     return total
 
 
-def _volatility_message(work: Work, name: str) -> Any:
-    total = 0.0
+def _volatility_children(
+    work: Work, name: str
+) -> Iterator[tuple[Edge, Child, Prediction]]:
+    """Give each volatility child: its edge, what it tells, what was predicted of it."""
     for number in work.network.family.volatility_children[name]:
         edge = work.network.edges[number]
-        child, below = work.children[edge.child], work.predicted[edge.child]
+        yield edge, work.children[edge.child], work.predicted[edge.child]
+
+
+def _volatility_message(work: Work, name: str) -> Any:
+    total = 0.0
+    for edge, child, below in _volatility_children(work, name):
         effective = below.volatility * below.precision
         part = edge.strength * effective * child.volatility_error / 2
         total = total + _counted(child, part)
@@ -351,9 +359,7 @@ def _volatility_message(work: Work, name: str) -> Any:
 
 def _standard_volatility_precision(work: Work, name: str) -> Any:
     total = 0.0
-    for number in work.network.family.volatility_children[name]:
-        edge = work.network.edges[number]
-        child, below = work.children[edge.child], work.predicted[edge.child]
+    for edge, child, below in _volatility_children(work, name):
         effective = below.volatility * below.precision
         seen = edge.strength * effective
         part = seen**2 / 2 + seen**2 * child.volatility_error
@@ -365,9 +371,7 @@ def _standard_volatility_precision(work: Work, name: str) -> Any:
 def _safe_volatility_precision(work: Work, name: str, mean: Any) -> Any:
     """Predict each volatility child again at the new mean."""
     network, total = work.network, 0.0
-    for number in network.family.volatility_children[name]:
-        edge = network.edges[number]
-        child, below = work.children[edge.child], work.predicted[edge.child]
+    for edge, child, below in _volatility_children(work, name):
         rest = log_volatility_without(network, edge.child, name, work.predicted)
         volatility = jnp.exp(edge.strength * mean + rest)
         if _ages(network, edge.child):

@@ -40,9 +40,9 @@ def samples(network, n_samples=30):
     return jnp.asarray(inputs), jnp.asarray(outputs)
 
 
-def equal(got, want):
+def assert_close(got, want):
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13)
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-13, equal_nan=False)
 
 
 def verdicts():
@@ -130,7 +130,7 @@ def test_errors_reach_the_first_couplings_as_in_backpropagation(output):
 
     found = deep_learning.step(network, deep.start(network), inputs, outputs, 1.0)
     moved = found.network.weights[1] - network.weights[1]
-    equal(moved, -jax.grad(loss)(network.weights[1]))
+    assert_close(moved, -jax.grad(loss)(network.weights[1]))
 
 
 def made_of(network, weights):
@@ -144,7 +144,7 @@ def test_a_network_is_rebuilt_from_its_fields():
     )
     again = made_of(network, network.weights)
     inputs, outputs = samples(network)
-    equal(
+    assert_close(
         deep_learning.run(again, inputs, outputs, 0.1),
         deep_learning.run(network, inputs, outputs, 0.1),
     )
@@ -173,7 +173,7 @@ def test_directions_of_a_ratio_are_gains():
     )
     child, parent = layers[0].precision[0], layers[1].precision[0]
     share = jnp.stack([child / (parent + child), child / (1 + child)])
-    equal(gained[0], plain[0] * share[None])
+    assert_close(gained[0], plain[0] * share[None])
 
 
 def test_a_sample_predicts_as_predict_does_and_a_batch_too():
@@ -181,11 +181,11 @@ def test_a_sample_predicts_as_predict_does_and_a_batch_too():
     inputs, outputs = samples(network)
     found = deep_learning.run(network, inputs, outputs)
     expected = deep.predict(network, inputs)
-    equal(found.layers[0].expected_mean, expected)
+    assert_close(found.layers[0].expected_mean, expected)
     np.testing.assert_allclose(expected.sum(axis=-1), 1.0)
-    equal(found.network.weights, network.weights)
+    assert_close(found.network.weights, network.weights)
     stacked = deep.predict(network, jnp.reshape(inputs, (5, 6, 2)))
-    equal(stacked, jnp.reshape(expected, (5, 6, 2)))
+    assert_close(stacked, jnp.reshape(expected, (5, 6, 2)))
 
 
 def test_a_run_goes_on_where_it_stopped_and_padding_is_nothing():
@@ -195,11 +195,11 @@ def test_a_run_goes_on_where_it_stopped_and_padding_is_nothing():
     first = deep_learning.run(network, inputs[:11], outputs[:11], 0.05)
     rest = inputs[11:], outputs[11:], 0.05
     second = deep_learning.run(first.network, *rest, beliefs=first.beliefs)
-    equal((second.network, second.beliefs), (whole.network, whole.beliefs))
+    assert_close((second.network, second.beliefs), (whole.network, whole.beliefs))
     seen = jnp.arange(30) < 11
     padded = jnp.where(seen[:, None], outputs, jnp.nan)
     cut = deep_learning.run(network, inputs, padded, 0.05, mask=seen)
-    equal((cut.network, cut.beliefs), (first.network, first.beliefs))
+    assert_close((cut.network, cut.beliefs), (first.network, first.beliefs))
 
 
 @pytest.mark.parametrize(
@@ -241,8 +241,8 @@ def test_uncertain_parents_make_a_layer_less_precise():
         deep_learning.step(n, deep.start(n), inputs, outputs).layers[1]
         for n in (plain, uncertain)
     )
-    equal(a.conditional_precision, b.conditional_precision)
-    equal(a.expected_precision, a.conditional_precision)
+    assert_close(a.conditional_precision, b.conditional_precision)
+    assert_close(a.expected_precision, a.conditional_precision)
     assert (b.expected_precision < b.conditional_precision).all()
 
 
@@ -253,7 +253,7 @@ def test_many_networks_learn_side_by_side():
     learn = functools.partial(deep_learning.run, network, inputs, outputs)
     together = jax.jit(jax.vmap(learn))(rates)
     for number, rate in enumerate(rates):
-        equal(jax.tree.map(lambda leaf: leaf[number], together), learn(rate))  # noqa: B023
+        assert_close(jax.tree.map(lambda leaf: leaf[number], together), learn(rate))  # noqa: B023
 
 
 def test_single_precision_stays_single():
