@@ -3,6 +3,8 @@
 if __name__ == "datasets":
     raise ImportError("this package is imported as neuromod.datasets")
 
+from neuromod.datasets.beliefs import load_beliefs as load_beliefs
+from neuromod.datasets.beliefs import simulate_beliefs as simulate_beliefs
 from neuromod.datasets.choices import load_choices as load_choices
 from neuromod.datasets.choices import simulate_choices as simulate_choices
 from neuromod.datasets.registry import describe as describe
@@ -18,8 +20,10 @@ __all__ = [
     "fetch",
     "list",
     "load",
+    "load_beliefs",
     "load_choices",
     "load_spikes",
+    "simulate_beliefs",
     "simulate_choices",
     "simulate_switching",
     "status",

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import neuromod
-from neuromod.cli import demo, info, switching
+from neuromod.cli import demo, hgf, info, switching
 from neuromod.cli.errors import OneLineErrors
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.add_typer(switching.app, name="switching")
+app.add_typer(hgf.app, name="hgf")
 app.command()(info.info)
 
 

@@ -17,9 +17,11 @@ from neuromod.cli.output import Force, Out, origin, require_writable, told
 if TYPE_CHECKING:
     from neuromod.core.report import Section
 
-# The families in the order of the page, with the size of their simulated twins.
+# The families in the order of the page, with their simulated twins and their size.
+SIMULATORS = {"switching": "simulate_switching", "hgf": "simulate_beliefs"}
 TWINS: dict[str, dict[str, Any]] = {
     "switching": {"n_states": 3, "n_neurons": 12, "n_sessions": 8, "n_steps": 2000},
+    "hgf": {"n_subjects": 24, "n_trials": 320},
 }
 
 
@@ -55,6 +57,6 @@ def run(family: str, seed: int) -> "Section":
     from neuromod import datasets
 
     start = time.perf_counter()
-    tree = getattr(datasets, f"simulate_{family}")(seed=seed, **TWINS[family])
+    tree = getattr(datasets, SIMULATORS[family])(seed=seed, **TWINS[family])
     section = importlib.import_module(f"neuromod.{family}.demo").section
     return replace(section(tree, seed=seed), seconds=time.perf_counter() - start)

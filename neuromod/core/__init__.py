@@ -8,13 +8,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neuromod.core import calibration as calibration
     from neuromod.core import cohort as cohort
+    from neuromod.core import diagnostics as diagnostics
     from neuromod.core import dimensions as dimensions
     from neuromod.core import errors as errors
+    from neuromod.core import evidence as evidence
     from neuromod.core import info as info
+    from neuromod.core import model_selection as model_selection
     from neuromod.core import precision as precision
     from neuromod.core import provenance as provenance
     from neuromod.core import report as report
+    from neuromod.core import sampling as sampling
     from neuromod.core import sequences as sequences
     from neuromod.core import style as style
     from neuromod.core import validation as validation
@@ -27,15 +32,20 @@ if TYPE_CHECKING:
 __all__ = [
     "CohortResult",
     "Result",
+    "calibration",
     "cohort",
+    "diagnostics",
     "dimensions",
     "errors",
+    "evidence",
     "info",
     "load",
+    "model_selection",
     "precision",
     "precision_context",
     "provenance",
     "report",
+    "sampling",
     "sequences",
     "style",
     "validation",

@@ -29,15 +29,38 @@ from neuromod.core import plain
 from neuromod.core.errors import DataFormatError, InvalidInputError, invalid
 
 MODEL_CLASSES: dict[str, str] = {
+    "Agent": "neuromod.hgf.agent:Agent",
+    "BayesOptimal": "neuromod.hgf.responses.perception:BayesOptimal",
+    "BernoulliBandit": "neuromod.hgf.acting:BernoulliBandit",
+    "BetaReport": "neuromod.hgf.responses.continuous:BetaReport",
     "BinaryInput": "neuromod.hgf.nodes:BinaryInput",
+    "ConditionedHallucination": (
+        "neuromod.hgf.responses.choices:ConditionedHallucination"
+    ),
     "Constant": "neuromod.hgf.nodes:Constant",
     "ContinuousInput": "neuromod.hgf.nodes:ContinuousInput",
     "ContinuousState": "neuromod.hgf.nodes:ContinuousState",
     "DeepNetwork": "neuromod.hgf.deep:DeepNetwork",
     "Edge": "neuromod.hgf.nodes:Edge",
+    "GaussianReport": "neuromod.hgf.responses.continuous:GaussianReport",
+    "GaussianThreshold": "neuromod.hgf.responses.choices:GaussianThreshold",
+    "HiddenMarkov": "neuromod.hgf.ideal:HiddenMarkov",
+    "Joint": "neuromod.hgf.responses.columns:Joint",
+    "Kalman": "neuromod.hgf.ideal:Kalman",
+    "LogReactionTime": "neuromod.hgf.responses.continuous:LogReactionTime",
     "Network": "neuromod.hgf.network:Network",
     "NormalLearner": "neuromod.hgf.exponential_family:NormalLearner",
+    "PearceHall": "neuromod.hgf.baselines:PearceHall",
+    "RescorlaWagner": "neuromod.hgf.baselines:RescorlaWagner",
+    "RescorlaWagnerDual": "neuromod.hgf.baselines:RescorlaWagnerDual",
+    "ResponseSpeed": "neuromod.hgf.responses.continuous:ResponseSpeed",
+    "Softmax": "neuromod.hgf.responses.choices:Softmax",
+    "SoftmaxChoice": "neuromod.hgf.responses.options:SoftmaxChoice",
+    "SquaredError": "neuromod.hgf.responses.perception:SquaredError",
+    "SuttonK1": "neuromod.hgf.baselines:SuttonK1",
     "SwitchingGLM": "neuromod.switching.model:SwitchingGLM",
+    "UnitSquareSigmoid": "neuromod.hgf.responses.choices:UnitSquareSigmoid",
+    "VolatileState": "neuromod.hgf.nodes:VolatileState",
 }
 """Every class of neuromod that can be in a file: its name, and where it is."""
 

@@ -119,11 +119,11 @@ def categorical(
     """
     n = _require_count(n_categories)
     own = {
-        "mean": _each(-np.log(n - 1.0) if mean is None else mean, n, "mean"),
-        "precision": _each(precision, n, "precision"),
-        "tonic_volatility": _each(tonic_volatility, n, "tonic_volatility"),
+        "mean": one_for_each(-np.log(n - 1.0) if mean is None else mean, n, "mean"),
+        "precision": one_for_each(precision, n, "precision"),
+        "tonic_volatility": one_for_each(tonic_volatility, n, "tonic_volatility"),
     }
-    couplings = _each(coupling, n, "coupling")
+    couplings = one_for_each(coupling, n, "coupling")
     above = volatility_parent or ContinuousState("volatility")
     inputs = [BinaryInput(f"category_{i}") for i in range(n)]
     states = [
@@ -143,16 +143,29 @@ def _require_count(n_categories: Any) -> int:
     return int(n_categories)
 
 
-def _each(value: Any, n_categories: int, argument: str) -> list[Any]:
-    """Return one value for every category."""
+def one_for_each(value: Any, count: int, argument: str) -> list[Any]:
+    """Return one value for each of so many, from one number or so many.
+
+    Parameters
+    ----------
+    value : () or (count,)
+        The number, or the numbers.
+    count
+        How many there shall be.
+    argument
+        What the value is called, for errors.
+
+    Raises
+    ------
+    InvalidInputError
+        If there is not one number, or one for each.
+    """
     shape = np.shape(value)
-    if shape == ():
-        return [value] * n_categories
-    if shape != (n_categories,):
+    if shape not in ((), (count,)):
         raise invalid(
-            argument, f"shape {shape}", f"one number, or one for each of {n_categories}"
+            argument, f"shape {shape}", f"one number, or one for each of {count}"
         )
-    return [value[i] for i in range(n_categories)]
+    return [value[i] if shape else value for i in range(count)]
 
 
 def outcomes(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 import xarray as xr
 
@@ -32,6 +33,11 @@ class Trials:
     series: Series
     dimension: str
     coordinate: np.ndarray
+
+    def first(self, n_trials: int) -> "Trials":
+        """Return the first trials."""
+        series = jax.tree.map(lambda values: values[:n_trials], self.series)
+        return Trials(series, self.dimension, self.coordinate[:n_trials])
 
     def named(self, values: Any, **attributes: str) -> xr.DataArray:
         """Return one number per trial as a DataArray."""
@@ -62,7 +68,7 @@ def prepare(
     Raises
     ------
     InvalidInputError
-        If a binary input has other values than 0, 1 and NaN, a value is infinite, or
+        If an exact binary input has other values than 0, 1, NaN, one is infinite, or
         a time is negative.
     ShapeError
         If there is not one column for each input, or their lengths differ.
@@ -164,7 +170,8 @@ def _flags(column: Any, n_trials: int) -> np.ndarray:
 def _require_values(network: Network, name: str, column: Any, seen: Any) -> None:
     wrong = seen & ~np.isfinite(column)
     expected = "finite numbers, or NaN where missing"
-    if isinstance(network[name], BinaryInput):
+    node = network[name]
+    if isinstance(node, BinaryInput) and node.is_exact:
         wrong = seen & ~np.isin(column, (0, 1))
         expected = "0 or 1, or NaN where missing"
     if wrong.any():
@@ -190,6 +197,22 @@ def _intervals(time_steps: Any, n_trials: int) -> np.ndarray:
             "Pass numpy.diff of the times of the trials.",
         )
     return values
+
+
+def resets(sessions: Any, n_trials: int) -> np.ndarray | None:
+    """Return where a session begins, from the labels of the trials' sessions."""
+    if sessions is None:
+        return None
+    labels = np.asarray(sessions)
+    if labels.shape != (n_trials,):
+        raise invalid(
+            "sessions",
+            f"shape {labels.shape}",
+            f"({n_trials},), the label of each trial's session",
+            kind=ShapeError,
+        )
+    changes = np.concatenate([[False], labels[1:] != labels[:-1]])
+    return changes if changes.any() else None
 
 
 def _labels(data: Any, n_trials: int) -> tuple[str, np.ndarray]:

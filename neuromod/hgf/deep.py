@@ -77,7 +77,8 @@ class DeepNetwork(eqx.Module):
         Whether a relaxed prediction is the less precise, the less its parents are.
     tonic_volatility : ()
         Log of the variance that a state gains per sample while its private volatility
-        is 0.
+        is 0. At 0 (what pyhgf has) beliefs move so far that weights tend to run away
+        (`neuromod.hgf.deep_learning`).
     metavolatility : ()
         Log of the variance that a private volatility gains per sample.
     precision : ()
@@ -129,7 +130,7 @@ class DeepNetwork(eqx.Module):
         update: str = "ehgf",
         approximation: str = "mean_field",
         feedforward_uncertainty: bool = False,
-        tonic_volatility: Any = 0.0,
+        tonic_volatility: Any = -4.0,
         metavolatility: Any = -4.0,
         precision: Any = 1.0,
         largest_precision: Any = LARGEST_PRECISION,

@@ -23,57 +23,30 @@ A binary output sends $\delta = (u - \hat\mu) / \hat\pi$.
 **Volatilities.** Each state's private volatility takes in $1/\pi + \delta^2$ by one of
 the updates of `neuromod.hgf.schemes`.
 
-**Couplings.** Then every weight finds at its two ends all that it needs: the error
-that its child is left with, and what its parent came to believe. For child $a$ and
-parent $i$ with activity $h_i = g(\mu_i)$, and $h = 1$ for the bias,
-
-$$
-\Delta W_{ai} \propto \epsilon_a\, h_i, \qquad
-\epsilon_a = \mu_a - \hat\mu_a ,
-$$
-
-times a factor that is the *kind* of learning:
-
-| kind | factor |
-|---|---|
-| `precision_weighted` | $\pi_a$ |
-| `standard` | 1 |
-| `precision_ratio` | $\pi_a / (\pi_i + \pi_a)$, with $\pi_i = 1$ for the bias |
-
-A belief moves by its message divided by $\pi_a$, which `precision_weighted` takes back.
-The weights then follow the gradient of the output's error as in backpropagation, but
-damped by $\hat\pi / \pi$ for every further layer of beliefs that the error crosses. Of
-a binary child $\epsilon_a = u - \hat\mu_a$ is already that gradient, and $\pi_a$ drops
-out; `precision_ratio` takes its variance for $\pi_a$.
+**Couplings.** Then the weights learn (`neuromod.hgf.deep_couplings`).
 """
 
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from neuromod import kernels
-from neuromod.core.errors import ShapeError, choice, invalid
+from neuromod.core.errors import ShapeError, invalid
 from neuromod.hgf import unbounded
 from neuromod.hgf.deep import (
     DeepNetwork,
     Expected,
     HiddenBelief,
     Layer,
-    activity,
     expect,
     like,
     slopes,
     start,
     weights_of,
 )
-
-Kind = Literal["precision_weighted", "standard", "precision_ratio"]
-KINDS: tuple[Kind, ...] = ("precision_weighted", "standard", "precision_ratio")
-"""Every kind of learning by its name."""
+from neuromod.hgf.deep_couplings import Synapses, learned, require_kind, with_weights
 
 
 class Run(NamedTuple):
@@ -87,11 +60,14 @@ class Run(NamedTuple):
         Of the hidden layers, from the output upwards.
     layers
         Of every layer, the output first; each entry (time, size).
+    synapses
+        Beliefs about the weights, where there are any.
     """
 
     network: DeepNetwork
     beliefs: tuple[HiddenBelief, ...]
     layers: tuple[Layer, ...]
+    synapses: Synapses | None = None
 
 
 def step(
@@ -101,6 +77,7 @@ def step(
     outputs: Float[Array, " n_outputs"],
     learning_rate: Any = None,
     kind: str = "precision_weighted",
+    synapses: Synapses | None = None,
 ) -> Run:
     """Take in a sample, and learn from it.
 
@@ -117,16 +94,26 @@ def step(
     learning_rate : ()
         Times which the weights move in their direction; None leaves them.
     kind
-        Of learning: "precision_weighted", "standard" or "precision_ratio".
+        Of learning: "precision_weighted", "standard", "precision_ratio" or
+        "synaptic_uncertainty".
+    synapses
+        For the last kind: beliefs about the weights
+        (`neuromod.hgf.deep_couplings.start_synapses`).
 
     Raises
     ------
     InvalidInputError
-        If there is no such kind of learning.
+        If there is no such kind of learning, or it lacks its synapses.
     ShapeError
         If the sample has other sizes than the layers that it clamps.
     """
     require_kind(kind)
+    if (kind == "synaptic_uncertainty") != (synapses is not None):
+        raise invalid(
+            "synapses",
+            "none" if synapses is None else f"some, and kind={kind!r}",
+            "start_synapses(network, window) with kind='synaptic_uncertainty' alone",
+        )
     inputs, outputs = like(network, inputs), like(network, outputs)
     _check_sizes(network, inputs, outputs)
     expected = expect(network, beliefs, inputs)
@@ -139,8 +126,8 @@ def step(
         after.append(_keep(network, belief, expected[k], layers[-1]))
     layers.append(_clamped(network, expected[-1], inputs))
     if learning_rate is not None:
-        network = _learned(network, layers, learning_rate, kind)
-    return Run(network, tuple(after), tuple(layers))
+        network, synapses = learned(network, layers, learning_rate, kind, synapses)
+    return Run(network, tuple(after), tuple(layers), synapses)
 
 
 def run(
@@ -150,6 +137,7 @@ def run(
     learning_rate: Any = None,
     kind: str = "precision_weighted",
     *,
+    synapses: Synapses | None = None,
     beliefs: tuple[HiddenBelief, ...] | None = None,
     mask: Bool[Array, " time"] | None = None,
 ) -> Run:
@@ -166,10 +154,14 @@ def run(
     learning_rate : ()
         Times which the weights move in their direction; None leaves them.
     kind
-        Of learning: "precision_weighted", "standard" or "precision_ratio".
+        Of learning: "precision_weighted", "standard", "precision_ratio" or
+        "synaptic_uncertainty".
 
     Other Parameters
     ----------------
+    synapses
+        For the last kind: beliefs about the weights
+        (`neuromod.hgf.deep_couplings.start_synapses`).
     beliefs
         Before the first sample; those of `start` if omitted.
     mask : (time,)
@@ -178,7 +170,7 @@ def run(
     Raises
     ------
     InvalidInputError
-        If there is no such kind of learning.
+        If there is no such kind of learning, or it lacks its synapses.
     ShapeError
         If the samples have other sizes than the layers that they clamp.
 
@@ -197,77 +189,17 @@ def run(
     """
 
     def advance(carry, sample):
-        weights, beliefs = carry
-        now, (x, y) = _with(network, weights), sample
-        found = step(now, beliefs, x, y, learning_rate, kind)
-        return (found.network.weights, found.beliefs), found.layers
+        weights, beliefs, synapses = carry
+        now, (x, y) = with_weights(network, weights), sample
+        found = step(now, beliefs, x, y, learning_rate, kind, synapses)
+        return (found.network.weights, found.beliefs, found.synapses), found.layers
 
-    first = weights_of(network), start(network) if beliefs is None else beliefs
+    beliefs = start(network) if beliefs is None else beliefs
+    first = weights_of(network), beliefs, synapses
     samples = like(network, inputs), like(network, outputs)
     found = kernels.scan(advance, first, samples, mask=mask, checkpoint=None)
-    weights, after = found.carry
-    return Run(_with(network, weights), after, found.outputs)
-
-
-def directions(
-    layers: Sequence[Layer],
-    coupling: Sequence[str],
-    *,
-    kind: str = "precision_weighted",
-    binary: bool = False,
-) -> tuple[Float[Array, "below above_and_bias"], ...]:
-    """Return where the weights should move, for a sample that was taken in.
-
-    An optimiser that descends takes them with a minus.
-
-    Parameters
-    ----------
-    layers
-        Of the sample, the output first (`step`).
-    coupling
-        Names of the functions g of the layers but the first.
-
-    Other Parameters
-    ----------------
-    kind
-        "precision_weighted", "standard" or "precision_ratio".
-    binary
-        Whether the outputs are binary.
-
-    Returns
-    -------
-    directions : one (below, above + 1) per pair of layers
-        In the order of the weights; the bias last.
-
-    Raises
-    ------
-    InvalidInputError
-        If there is no such kind.
-    """
-    require_kind(kind)
-    found = []
-    pairs = zip(layers[:-1], layers[1:], coupling, strict=True)
-    for number, (child, parent, name) in enumerate(pairs):
-        seen = activity(name, parent.mean)
-        error = child.mean - child.expected_mean
-        if kind == "precision_weighted" and not (binary and number == 0):
-            error = child.precision * error
-        direction = jnp.outer(error, seen)
-        if kind == "precision_ratio":
-            direction = _gain(child.precision, parent.precision) * direction
-        found.append(direction)
-    return tuple(found)
-
-
-def _gain(child: Any, parent: Any) -> Any:
-    """Return child / (parent + child) for every pair, and the bias."""
-    parent = jnp.concatenate([parent, jnp.ones_like(parent[:1])])
-    return child[:, None] / (parent[None, :] + child[:, None])
-
-
-def require_kind(name: str) -> str:
-    """Return the name of a kind of learning, or refuse it."""
-    return choice("kind", name, KINDS)
+    weights, after, synapses = found.carry
+    return Run(with_weights(network, weights), after, found.outputs, synapses)
 
 
 def _check_sizes(network: DeepNetwork, inputs: Any, outputs: Any) -> None:
@@ -280,10 +212,6 @@ def _check_sizes(network: DeepNetwork, inputs: Any, outputs: Any) -> None:
             raise invalid(
                 argument, f"a sample {value.shape}", f"({size},)", kind=ShapeError
             )
-
-
-def _with(network: DeepNetwork, weights: tuple[Any, ...]) -> DeepNetwork:
-    return eqx.tree_at(lambda n: n.weights, network, weights)
 
 
 def _clamped(
@@ -377,14 +305,3 @@ def _safe_gain(network, belief: HiddenBelief, mean, surprise) -> Any:
     effective, weight = volatility / total, (volatility - variance) / total
     gained = effective * (effective + weight * (surprise / total - 1)) / 2
     return jnp.maximum(gained, 0.0)
-
-
-def _learned(network: DeepNetwork, layers, learning_rate, kind: str) -> DeepNetwork:
-    ways = directions(
-        layers, network.coupling, kind=kind, binary=network.output == "binary"
-    )
-    if network.compatibility == "pyhgf":
-        ways = tuple(jnp.where(jnp.isfinite(way), way, 0.0) for way in ways)
-    rate = like(network, learning_rate)
-    moved = [w + rate * way for w, way in zip(weights_of(network), ways, strict=True)]
-    return _with(network, tuple(moved))

@@ -4,14 +4,13 @@ import warnings
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from neuromod.core.errors import DivergedError
-from neuromod.core.precision import Precision, precision_context
+from neuromod.core.precision import Precision, in_precision, precision_context
 from neuromod.hgf import inference
-from neuromod.hgf.data import Trials, prepare
+from neuromod.hgf.data import Trials, prepare, resets
 from neuromod.hgf.network import Network
 from neuromod.hgf.nodes import BinaryInput
 
@@ -36,6 +35,7 @@ def filter(
     *,
     observed: Any = None,
     time_steps: Any = None,
+    sessions: Any = None,
     precision: Precision = "float64",
     throw: bool = True,
 ) -> xr.Dataset:
@@ -44,7 +44,7 @@ def filter(
     Parameters
     ----------
     network
-        The network.
+        The network, or a baseline such as `RescorlaWagner`.
     data : (trial,) or (trial, input)
         What was observed: a list, an array, a DataArray, or a mapping from the names
         of inputs to series. NaN is missing.
@@ -52,6 +52,8 @@ def filter(
         In the same form: False where an observation does not count.
     time_steps : (trial,)
         Time since the trial before; one unit each if omitted, 0 for none.
+    sessions : (trial,)
+        Labels of sessions; where they change, beliefs begin anew.
     precision
         "float64" or "float32".
     throw
@@ -64,7 +66,10 @@ def filter(
         ``mean``, ``precision``, ``expected_mean``, ``expected_precision``,
         ``value_prediction_error``, ``volatility_prediction_error``,
         ``effective_precision`` and ``surprise`` (nats), each (trial, node). Of an
-        input the mean is what was observed, and its precision that of the data.
+        input the mean is what was observed, or how probable that made a 1 if it was
+        seen through noise, and its precision that of the data. Of a baseline, by
+        input: ``mean`` after the trial, ``expected_mean``, ``value_prediction_error``,
+        ``learning_rate``, ``surprise`` and what it has of its own.
 
     Raises
     ------
@@ -81,10 +86,23 @@ def filter(
     array([0.5 , 0.6 , 0.66, 0.57])
     """
     trials = prepare(network, data, observed, time_steps)
+    reset = resets(sessions, len(trials.coordinate))
+    return beliefs_over(network, trials, reset, precision, throw)
+
+
+def beliefs_over(
+    network: Network,
+    trials: Trials,
+    reset: Any,
+    precision: Precision = "float64",
+    throw: bool = True,
+) -> xr.Dataset:
+    """Run a network, or a baseline, over checked trials (`filter`)."""
+    if not isinstance(network, Network):
+        return _learned(network, trials, reset, precision)
     with precision_context(precision):
-        model = _typed(network, precision)
-        series = _typed(trials.series, precision)
-        found = jax.tree.map(np.asarray, _everything(model, series))
+        model, series = in_precision((network, trials.series), precision)
+        found = jax.tree.map(np.asarray, _everything(model, series, reset))
     diverged = first_divergence(network, found)
     if diverged and throw:
         raise DivergedError(f"hgf.filter: {diverged}")
@@ -100,23 +118,31 @@ def filter(
     return dataset
 
 
+def _learned(
+    learner: Any, trials: Trials, reset: Any, precision: Precision
+) -> xr.Dataset:
+    # Inside: baselines stand on what the filter's own regressors stand on.
+    from neuromod.hgf.learner import trajectories
+
+    with precision_context(precision):
+        model, series = in_precision((learner, trials.series), precision)
+        found = jax.tree.map(np.asarray, trajectories(model, series, reset=reset))
+    dims = (trials.dimension, "node")
+    names = {name: LONG_NAMES.get(name, name.replace("_", " ")) for name in found}
+    return xr.Dataset(
+        {name: (dims, found[name], {"long_name": names[name]}) for name in found},
+        {trials.dimension: trials.coordinate, "node": list(learner.inputs)},
+    )
+
+
 @jax.jit
-def _everything(network: Network, series: inference.Series) -> Any:
-    found = inference.run(network, series)
+def _everything(network: Network, series: inference.Series, reset: Any) -> Any:
+    found = inference.run(network, series, reset=reset)
     return (
         found,
         inference.errors(network, series, found),
         inference.surprise(network, series, found),
     )
-
-
-def _typed(tree: Any, precision: Precision) -> Any:
-    def convert(leaf):
-        array = jnp.asarray(leaf)
-        floating = jnp.issubdtype(array.dtype, jnp.floating)
-        return array.astype(precision) if floating else array
-
-    return jax.tree.map(convert, tree)
 
 
 def first_divergence(network: Network, found: Any) -> str | None:
@@ -132,14 +158,14 @@ def first_divergence(network: Network, found: Any) -> str | None:
         return None
     trial = min(place[0] for place in places)
     _, name, quantity = next(place for place in places if place[0] == trial)
-    update = network.update
-    remedy = "Lower the tonic volatilities"
+    update, remedy = network.update, "Lower the tonic volatilities"
+    cause = "beliefs ran away until numbers overflowed"
     if update in ("standard", "ehgf_swap"):
-        remedy += ", or use update='ehgf', whose precision step is never negative"
+        cause = "its updated precision was not above 0"
+        remedy += ", or use update='ehgf', which takes more"
     return (
         f"the {quantity} of {name!r} stopped being a number at trial {trial} (update "
-        f"{update!r}, {network.approximation}): its updated precision was not above 0. "
-        f"{remedy}."
+        f"{update!r}, {network.approximation}): {cause}. {remedy}."
     )
 
 
@@ -169,11 +195,11 @@ def _named(network: Network, trials: Trials, found: Any) -> xr.Dataset:
     def of_node(name: str) -> dict[str, Any]:
         predicted, error = run.predictions[name], errors[name]
         if name in values:
-            seen = known[name]
-            mean = (
-                values[name] if seen is None else np.where(seen, values[name], np.nan)
-            )
-            node = network[name]
+            seen, node, mean = known[name], network[name], values[name]
+            if isinstance(node, BinaryInput) and not node.is_exact:
+                mean = predicted.mean + predicted.precision * error.value
+            if seen is not None:
+                mean = np.where(seen, mean, np.nan)
             own = np.nan if isinstance(node, BinaryInput) else float(node.precision)
             precision = np.full(len(mean), own)
         else:

@@ -16,7 +16,13 @@ from neuromod import kernels
 from neuromod.hgf.network import Network
 from neuromod.hgf.nodes import BinaryInput, ContinuousState
 from neuromod.hgf.posterior import Datum, update
-from neuromod.hgf.prediction import Belief, Prediction, belief_of, predict
+from neuromod.hgf.prediction import (
+    Belief,
+    Prediction,
+    belief_of,
+    outcome_of,
+    predict,
+)
 
 Values = Array | np.ndarray
 
@@ -109,8 +115,8 @@ def run(
     network: Network,
     series: Series,
     *,
-    mask: Bool[Array, " time"] | None = None,
-    reset: Bool[Array, " time"] | None = None,
+    mask: Bool[Values, " time"] | None = None,
+    reset: Bool[Values, " time"] | None = None,
 ) -> Trajectories:
     """Run a network over a series.
 
@@ -159,8 +165,8 @@ def run(
 def _before(
     first: dict[str, Belief],
     after: dict[str, Belief],
-    mask: Bool[Array, " time"] | None,
-    reset: Bool[Array, " time"] | None,
+    mask: Bool[Values, " time"] | None,
+    reset: Bool[Values, " time"] | None,
 ) -> dict[str, Belief]:
     """Return the beliefs before each step: those after the step before."""
 
@@ -179,6 +185,10 @@ def errors(network: Network, series: Series, found: Trajectories) -> dict[str, E
     data = zip(network.inputs, series.values, series.observed, strict=True)
     for name, value, observed in data:
         predicted, node = found.predictions[name], network[name]
+        if observed is not None:
+            value = jnp.where(observed, value, predicted.mean)
+        if isinstance(node, BinaryInput):
+            value = outcome_of(node, value, predicted.mean)
         deviation = value - predicted.mean
         if observed is not None:
             deviation = jnp.where(observed, deviation, 0.0)
@@ -216,11 +226,14 @@ def surprise(
     result = {}
     data = zip(network.inputs, series.values, series.observed, strict=True)
     for name, value, observed in data:
-        predicted = found.predictions[name]
+        predicted, node = found.predictions[name], network[name]
         if observed is not None:
             value = jnp.where(observed, value, predicted.mean)
-        if isinstance(network[name], BinaryInput):
+        if isinstance(node, BinaryInput) and node.is_exact:
             nats = binary_surprise(value, predicted.mean)
+        elif isinstance(node, BinaryInput):
+            variance = jnp.asarray(node.noise_variance)
+            nats = noisy_binary_surprise(value, predicted.mean, variance)
         else:
             nats = gaussian_surprise(value, predicted.mean, predicted.precision)
         result[name] = nats if observed is None else jnp.where(observed, nats, 0.0)
@@ -237,6 +250,17 @@ def binary_surprise(
 ) -> Float[Array, "..."]:
     """Return -log of the probability of a 0 or 1 (nats)."""
     return -jnp.log(jnp.where(value > 0.5, mean, 1 - mean))
+
+
+def noisy_binary_surprise(
+    value: Float[Values, "..."],
+    mean: Float[Array, "..."],
+    variance: Float[Array, "..."],
+) -> Float[Array, "..."]:
+    """Return -log of the density of a 0 or 1 that is seen through noise (nats)."""
+    if_one = jnp.log(mean) - (value - 1) ** 2 / (2 * variance)
+    if_zero = jnp.log1p(-mean) - value**2 / (2 * variance)
+    return (LOG_2_PI + jnp.log(variance)) / 2 - jnp.logaddexp(if_one, if_zero)
 
 
 def gaussian_surprise(

@@ -20,6 +20,8 @@ from neuromod.hgf.nodes import (
     ContinuousState,
     Edge,
     Node,
+    VolatileState,
+    volatility,
 )
 from neuromod.hgf.nodes import number as _number
 from neuromod.hgf.nodes import positive as _positive
@@ -49,8 +51,8 @@ class Network(eqx.Module):
     Parameters
     ----------
     nodes
-        Inputs (`BinaryInput`, `ContinuousInput`), states (`ContinuousState`) and
-        constants (`Constant`), in any order.
+        Inputs (`BinaryInput`, `ContinuousInput`), states (`ContinuousState`,
+        `VolatileState`) and constants (`Constant`), in any order.
     edges
         What acts on what: `probability`, `observation`, `drift`, `volatility`,
         `noise`.
@@ -99,7 +101,7 @@ class Network(eqx.Module):
 
     def __init__(
         self,
-        nodes: Sequence[Node],
+        nodes: Sequence[Node | VolatileState],
         edges: Sequence[Edge],
         update: str = "ehgf",
         approximation: str = "mean_field",
@@ -107,7 +109,7 @@ class Network(eqx.Module):
         clip: Any = CLIP,
         compatibility: str = "none",
     ) -> None:
-        self.nodes, self.edges = tuple(nodes), tuple(edges)
+        self.nodes, self.edges = _written_out(nodes, edges)
         self.update = require_update(update)
         self.approximation = require_approximation(approximation)
         self.compatibility = require_compatibility(compatibility)
@@ -203,6 +205,21 @@ def _family(names: tuple[str, ...], edges: tuple[tuple[str, str, str], ...]) -> 
         value_children=numbers(True, 1),
         volatility_children=numbers(False, 1),
     )
+
+
+def _written_out(
+    nodes: Sequence[Node | VolatileState], edges: Sequence[Edge]
+) -> tuple[tuple[Node, ...], tuple[Edge, ...]]:
+    """Write every volatile state as a state and that of its volatility."""
+    found: list[Node] = []
+    more: list[Edge] = []
+    for node in nodes:
+        if isinstance(node, VolatileState):
+            found += [node.value, node.volatility]
+            more.append(volatility(node.volatility.name, node.value.name))
+        else:
+            found.append(node)
+    return tuple(found), (*edges, *more)
 
 
 def _check(nodes: tuple[Node, ...], edges: tuple[Edge, ...]) -> None:

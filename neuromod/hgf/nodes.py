@@ -17,12 +17,20 @@ u \sim \mathcal{N}\Big(\sum_b \alpha_b\, g_b(x_b),\; 1/\pi_u
 u \sim \mathrm{Bernoulli}\Big(s\big(\sum_b \alpha_b\, g_b(x_b)\big)\Big).
 $$
 
+A binary outcome $z$ may also be seen through noise, as a number near 0 or 1,
+
+$$
+u \sim \mathcal{N}(z, a),\qquad
+z \sim \mathrm{Bernoulli}\Big(s\big(\sum_b \alpha_b\, g_b(x_b)\big)\Big).
+$$
+
 | symbol | name | |
 |---|---|---|
 | $\lambda$ | `autoconnection` | in [0, 1]; None is a random walk |
 | $\rho$ | `tonic_drift` | per unit of time; None is no drift |
 | $\omega$ | `tonic_volatility` | log of the variance per unit of time |
 | $\pi_u$ | `precision` of an input | |
+| $a$ | `noise_variance` of a binary input | None is an outcome that is seen exactly |
 | $\alpha$ | `strength` of an `observation`, `drift` or `probability` edge | |
 | $\kappa$ | `strength` of a `volatility` or `noise` edge | positive |
 
@@ -143,21 +151,105 @@ class ContinuousInput(eqx.Module):
 
 
 class BinaryInput(eqx.Module):
-    """Where zeros and ones are observed.
+    """Where zeros and ones are observed, exactly or through noise.
 
     Parameters
     ----------
     name
         What the node is called.
+    noise_variance
+        With which an outcome, 0 or 1, is perceived as a real number; None for none.
+        Trials of different noise, such as cues of high and of low contrast, are inputs
+        of their own on the same state, with NaN where the other one was seen.
+
+    Raises
+    ------
+    InvalidInputError
+        If the variance is not positive.
+
+    Examples
+    --------
+    >>> BinaryInput("cue", noise_variance=0.1).is_exact
+    False
     """
 
     name: str = eqx.field(static=True)
+    noise_variance: Any
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, noise_variance: Any = None) -> None:
         self.name = require_name(name)
+        self.noise_variance = None
+        if noise_variance is not None:
+            self.noise_variance = positive(noise_variance, name, "noise_variance")
+
+    @property
+    def is_exact(self) -> bool:
+        """Tell whether the outcomes themselves are observed."""
+        return self.noise_variance is None
 
 
 Node = ContinuousState | Constant | ContinuousInput | BinaryInput
+
+
+class VolatileState(eqx.Module):
+    """A hidden state with a volatility of its own: two nodes by one name.
+
+    A network takes it for the `ContinuousState` of that name, and a second one,
+    ``<name>_volatility``, which acts on the volatility of the first with strength 1.
+    Both may be joined to further nodes, and both are found in what the network returns.
+
+    Parameters
+    ----------
+    name
+        What the state is called.
+    mean, precision, tonic_volatility, tonic_drift, autoconnection
+        Of the state (`ContinuousState`).
+    volatility_mean, volatility_precision
+        Belief about its log-volatility before the first step.
+    metavolatility
+        Log of the variance that the log-volatility gains per unit of time.
+    update, approximation
+        The scheme of both, where it is not that of the network.
+
+    Raises
+    ------
+    InvalidInputError
+        As of `ContinuousState`.
+
+    Examples
+    --------
+    >>> from neuromod import hgf
+    >>> network = hgf.Network(
+    ...     [hgf.ContinuousInput("rate", precision=1e4), VolatileState("x1")],
+    ...     [hgf.observation("x1", "rate")],
+    ... )
+    >>> network.states
+    ('x1', 'x1_volatility')
+    """
+
+    value: ContinuousState
+    volatility: ContinuousState
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        volatility_mean: Any = 0.0,
+        volatility_precision: Any = 1.0,
+        metavolatility: Any = -4.0,
+        update: str | None = None,
+        approximation: str | None = None,
+        **of_state: Any,
+    ) -> None:
+        scheme = {"update": update, "approximation": approximation}
+        self.value = ContinuousState(name, **of_state, **scheme)
+        self.volatility = ContinuousState(
+            f"{name}_volatility",
+            mean=volatility_mean,
+            precision=volatility_precision,
+            tonic_volatility=metavolatility,
+            **scheme,
+        )
 
 
 class Edge(eqx.Module):

@@ -15,8 +15,9 @@ M_\mathrm{val} = \sum_a \alpha\, q_a\, g'\, \delta_a
 $$
 
 with $w_a = q_a = \hat\pi_a$ (mean field); a binary child has $w = \hat\mu(1-\hat\mu)$
-and $\delta = (u - \hat\mu) / w$. Its volatility children add, with the effective
-precision $\gamma_j = \Omega_j \hat\pi_j$,
+and $\delta = (\mu - \hat\mu) / w$, where $\mu$ is its outcome $u$ or, if that was seen
+through noise, how probable it makes a 1 (`neuromod.hgf.prediction`). Its volatility
+children add, with the effective precision $\gamma_j = \Omega_j \hat\pi_j$,
 
 $$
 P_\mathrm{vol} = \tfrac12 \sum_j \big[(\kappa\gamma_j)^2 (1 + 2\Delta_j)
@@ -25,7 +26,8 @@ M_\mathrm{vol} = \tfrac12 \sum_j \kappa\, \gamma_j\, \Delta_j ,
 $$
 
 and the update of the state (`neuromod.hgf.schemes`) says what becomes of them. A child
-that no observation reached sends nothing.
+that no observation reached sends nothing. Noise of an outcome leaves $w$ as it is: in
+the mean field a child's doubt about itself does not count.
 """
 
 from collections.abc import Iterator
@@ -43,6 +45,7 @@ from neuromod.hgf.prediction import (
     Scalar,
     belief_of,
     log_volatility_without,
+    outcome_of,
     per_interval,
 )
 
@@ -121,7 +124,7 @@ def update(
     for name in reversed(network.family.downwards):
         node = network[name]
         if isinstance(node, BinaryInput):
-            children[name] = _of_binary(predicted[name], data[name])
+            children[name] = _of_binary(node, predicted[name], data[name])
         elif isinstance(node, ContinuousInput):
             children[name] = _of_continuous(work, node, data[name])
         elif name in network.states:
@@ -130,8 +133,8 @@ def update(
     return {name: after[name] for name in network.states}
 
 
-def _of_binary(predicted: Prediction, datum: Datum) -> Child:
-    value = _seen(datum, predicted.mean)
+def _of_binary(node: BinaryInput, predicted: Prediction, datum: Datum) -> Child:
+    value = outcome_of(node, _seen(datum, predicted.mean), predicted.mean)
     weight = predicted.precision
     deviation = value - predicted.mean
     nothing = jnp.zeros_like(deviation)

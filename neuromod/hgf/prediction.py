@@ -13,6 +13,16 @@ A *relaxed* prediction adds what the parents' own uncertainty does:
 $\kappa_{ca}^2 / 2\hat\pi_c$ to the log-volatility, and
 $(t\,\alpha_{ba}\, g'_{ba})^2 / \hat\pi_b$ to the variance; without the latter it is the
 *conditional* precision $\bar\pi_a$.
+
+A binary outcome that is seen through noise of variance $a$ lets two numbers be
+expected, and tells by Bayes' rule how probable a 1 is, with $s$ the logistic function:
+
+$$
+p(u) = \hat\mu\, e_1 + (1 - \hat\mu)\, e_0, \qquad
+e_i = \mathcal{N}(u; i, a), \qquad
+\mu = \frac{\hat\mu\, e_1}{p(u)}
+    = s\Big(\log\frac{\hat\mu}{1 - \hat\mu} + \frac{2 u - 1}{2 a}\Big) .
+$$
 """
 
 from typing import Any, NamedTuple
@@ -161,6 +171,24 @@ def _of_binary_input(network, node, found, interval) -> Prediction:
     variance = mean * (1 - mean)
     nothing = jnp.zeros_like(mean)
     return Prediction(mean, variance, variance, nothing, nothing)
+
+
+def outcome_of(node: BinaryInput, value: Any, expected: Any) -> Any:
+    """Return how probable what was observed makes a 1: the outcome itself if exact.
+
+    Parameters
+    ----------
+    node
+        The input.
+    value : (...)
+        What was observed.
+    expected : (...)
+        Probability of a 1 before that.
+    """
+    if node.is_exact:
+        return value
+    evidence = (value - 0.5) / jnp.asarray(node.noise_variance)
+    return jax.nn.sigmoid(jnp.log(expected) - jnp.log1p(-expected) + evidence)
 
 
 def _drive(network: Network, name: str, found: dict, plain: bool = False) -> Any:

@@ -33,6 +33,8 @@ COMMANDS = [
     ["switching"],
     *(["switching", verb] for verb in ("select", "fit", "plot", "score")),
     *(["switching", verb] for verb in ("smooth", "filter", "decode", "predict")),
+    ["hgf"],
+    *(["hgf", verb] for verb in ("filter", "fit", "group", "recover")),
 ]
 HEAVY = ("jax", "xarray", "matplotlib", "scipy", "pandas", "h5netcdf", "pooch")
 

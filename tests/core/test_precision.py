@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from neuromod.core.errors import InvalidInputError
-from neuromod.core.precision import PRECISIONS, dtype, precision_context
+from neuromod.core.precision import (
+    PRECISIONS,
+    dtype,
+    in_precision,
+    precision_context,
+)
 
 
 def current() -> np.dtype:
@@ -110,3 +115,16 @@ def test_the_process_keeps_its_configuration():
     with precision_context("float64"):
         pass
     assert jax.config.jax_enable_x64 == before
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_numbers_of_a_tree_take_it_and_all_else_stays(precision):
+    tree = {"one": 2, "many": jnp.arange(3), "seen": np.array([True]), "act": max}
+    found = in_precision([tree, None], precision)
+    one, many = found[0]["one"], found[0]["many"]
+    assert one.dtype == many.dtype == np.dtype(precision)
+    assert one == 2
+    np.testing.assert_array_equal(many, [0, 1, 2])
+    assert found[0]["seen"] is tree["seen"]
+    assert found[0]["act"] is max
+    assert found[1] is None

@@ -327,8 +327,8 @@ def _total_gaussian(network, series, beta, choices):
 
 TOTALS = {
     "binary_surprise": _binary_surprise,
-    "softmax_y": _of_choices(lambda beta: responses.UnitSquareSigmoid(1.0)),
-    "softmax_invtemp_y": _of_choices(responses.UnitSquareSigmoid),
+    "softmax_y": _of_choices(lambda beta: responses.unit_square_sigmoid(1.0)),
+    "softmax_invtemp_y": _of_choices(responses.unit_square_sigmoid),
     "first_level_gaussian": _first_level_gaussian,
     "total_gaussian": _total_gaussian,
 }
@@ -398,32 +398,32 @@ def _check_responses(fixture: Fixture, report: Report) -> None:
 def _response(name: str, p: dict) -> tuple[responses.Response, str]:
     """Return a response model of the toolbox, and the column that it is of."""
     of_choices = {
-        "unitsq_sgm": lambda: responses.UnitSquareSigmoid(p["zeta"]),
-        "unitsq_sgm_mu3": responses.UnitSquareSigmoidVolatility,
-        "softmax_binary": lambda: responses.Softmax(p["beta"]),
-        "softmax_binary_rewards": lambda: responses.Softmax(p["beta"], rewards=True),
-        "cdfgaussian_obs_toolbox": lambda: responses.GaussianThreshold(
+        "unitsq_sgm": lambda: responses.unit_square_sigmoid(p["zeta"]),
+        "unitsq_sgm_mu3": lambda: responses.unit_square_sigmoid(by_volatility=True),
+        "softmax_binary": lambda: responses.softmax(p["beta"]),
+        "softmax_binary_rewards": lambda: responses.softmax(p["beta"], rewards=True),
+        "cdfgaussian_obs_toolbox": lambda: responses.gaussian_threshold(
             variance_as_deviation=True
         ),
-        "condhalluc_obs": lambda: responses.ConditionedHallucination(p["beta"]),
-        "condhalluc_obs2": lambda: responses.ConditionedHallucination(
-            p["beta"], p["nu_ch"], "fixed"
+        "condhalluc_obs": lambda: responses.conditioned_hallucination(p["beta"]),
+        "condhalluc_obs2": lambda: responses.conditioned_hallucination(
+            p["beta"], p["nu_ch"], weighting="fixed"
         ),
-        "condhalluc_obs3": lambda: responses.ConditionedHallucination(
+        "condhalluc_obs3": lambda: responses.conditioned_hallucination(
             p["beta"], weighting="volatility"
         ),
     }
     if name in of_choices:
         return of_choices[name](), "choice"
     if name == "logrt_linear_binary":
-        return responses.LogReactionTime(*p["b"], p["zrt"]), "log_rt"
+        return responses.log_reaction_time(*p["b"], variance=p["zrt"]), "log_rt"
     if name == "gaussian_obs":
-        return responses.GaussianReport(p["zg"]), "continuous_response"
+        return responses.gaussian_report(p["zg"]), "continuous_response"
     if name == "beta_obs":
-        return responses.BetaReport(p["nu"]), "continuous_response"
+        return responses.beta_report(p["nu"]), "continuous_response"
     driver = name.removeprefix("rs_")
     speed = (p["z1v"], p["z1i"], p["z2"], p["z3"])
-    return responses.ResponseSpeed(*speed, driver=driver), "response_speed"
+    return responses.response_speed(*speed, driver=driver), "response_speed"
 
 
 def _check_canonical(fixture: Fixture, report: Report) -> None:

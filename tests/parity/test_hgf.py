@@ -96,6 +96,6 @@ def test_the_readme_totals_are_reproduced():
         series = inference.Series((jax.numpy.asarray(outcome, float),), (None,), None)
         found = inference.run(network, series)
         seen = hgf.responses.response.look(network, series, found)
-        sigmoid = hgf.responses.UnitSquareSigmoid(4.0)
+        sigmoid = hgf.responses.unit_square_sigmoid(4.0)
         nats = -sigmoid.log_probability(seen, jax.numpy.asarray(choice, float)).sum()
     np.testing.assert_allclose(nats, 138.89925, rtol=1e-5)

@@ -1,6 +1,7 @@
 r"""Responses on a scale: estimates, ratings, reaction times and response speed."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -15,6 +16,9 @@ from neuromod.hgf.responses.response import Response, Seen, Trials, normal, spre
 class GaussianReport(Response):
     r"""A report of $\hat\mu_1$ with normal noise.
 
+    What is reported is the predicted probability of a binary input, or the predicted
+    mean of the state that a continuous input observes.
+
     Parameters
     ----------
     variance
@@ -22,6 +26,8 @@ class GaussianReport(Response):
     offset
         What is added to every report.
     """
+
+    positive: ClassVar[tuple[str, ...]] = ("variance",)
 
     variance: Any = 1.0
     offset: Any = 0.0
@@ -53,6 +59,8 @@ class BetaReport(Response):
         $\nu$: how sharp the distribution is.
     """
 
+    positive: ClassVar[tuple[str, ...]] = ("concentration",)
+
     concentration: Any = 10.0
 
     def log_probability(self, seen: Seen, response: Trials) -> Trials:
@@ -69,8 +77,11 @@ class BetaReport(Response):
         return jnp.clip((drawn - 0.5) / SHRINKAGE + 0.5, 0, 1)
 
     def _shape(self, seen: Seen) -> tuple[Trials, Trials]:
-        mean = seen.expected_mean[seen.level(1)]
+        mean = seen.probability
         return mean * self.concentration, (1 - mean) * self.concentration
+
+
+LOG_2 = 0.6931471805599453
 
 
 class LogReactionTime(Response):
@@ -82,8 +93,15 @@ class LogReactionTime(Response):
     \zeta\big), \qquad d = s(\mu_2)(1 - s(\mu_2)):
     $$
 
-    surprise, and uncertainty about the outcome, the estimate and the environment
-    (Marshall et al., PLoS Biol. 2016).
+    surprise (bits), and uncertainty about the outcome, the estimate and the environment
+    (Marshall et al., PLoS Biol. 2016). A term whose $\beta$ is None is left out, and
+    with it the level that it looks at. Where the outcome was not observed, its surprise
+    is 0.
+
+    With `among_options`, $u$ is which of all binary inputs came, and $\hat\mu$,
+    $\sigma$ and $\mu$ are those of the one that did: a category, or a transition from
+    one state to another. (The toolbox's ``whatworld`` model, but with bits for its
+    nats.)
 
     Parameters
     ----------
@@ -91,14 +109,25 @@ class LogReactionTime(Response):
         $\beta_0$ to $\beta_4$.
     variance
         $\zeta$.
+    among_options
+        Look at the binary input that came, instead of at the first.
+
+    Examples
+    --------
+    >>> model = LogReactionTime(surprise=0.1, environment=0.0)
+    >>> model.estimation is None
+    True
     """
+
+    positive: ClassVar[tuple[str, ...]] = ("variance",)
 
     intercept: Any = 6.2
     surprise: Any = 0.0
     outcome: Any = 0.0
-    estimation: Any = 0.0
-    environment: Any = 0.0
+    estimation: Any = None
+    environment: Any = None
     variance: Any = 0.1
+    among_options: bool = eqx.field(static=True, default=False)
 
     def log_probability(self, seen: Seen, response: Trials) -> Trials:
         """Return the log density of each log reaction time (`Response`)."""
@@ -109,17 +138,52 @@ class LogReactionTime(Response):
         return spread(self._mean(seen), self.variance, key)
 
     def _mean(self, seen: Seen) -> Trials:
-        first, second, third = (seen.level(number) for number in (1, 2, 3))
-        mean = seen.expected_mean[first]
-        probability = jnp.where(seen.value[first] > 0.5, mean, 1 - mean)
-        bend = jax.nn.sigmoid(seen.mean[second]) * jax.nn.sigmoid(-seen.mean[second])
-        return (
-            self.intercept
-            - self.surprise * jnp.log2(probability)
-            + self.outcome * mean * (1 - mean)
-            + self.estimation * bend / seen.precision[second]
-            + self.environment * bend * jnp.exp(seen.mean[third])
-        )
+        seen.require_binary()
+        at, nats = _came(seen) if self.among_options else _first(seen)
+        mean = at(1, seen.expected_mean)
+        total = self.intercept + jnp.zeros_like(mean)
+        if self.surprise is not None:
+            total = total + self.surprise * nats() / LOG_2
+        if self.outcome is not None:
+            total = total + self.outcome * mean * (1 - mean)
+        if self.estimation is not None:
+            total = total + self.estimation * _bend(seen, at) / at(2, seen.precision)
+        if self.environment is not None:
+            phasic = jnp.exp(at(3, seen.mean))
+            total = total + self.environment * _bend(seen, at) * phasic
+        return total
+
+
+At = Callable[[int, dict[str, Trials]], Trials]
+
+
+def _first(seen: Seen) -> tuple[At, Callable[[], Trials]]:
+    """Return how to look at a level over the first binary input, and its surprise."""
+    return (
+        lambda level, of: of[seen.level(level)],
+        lambda: seen.surprise[seen.options[0]],
+    )
+
+
+def _came(seen: Seen) -> tuple[At, Callable[[], Trials]]:
+    """Return the same for the input that was 1 on each trial; the first where none."""
+    ones = jnp.stack([seen.was(name, 1) for name in seen.options])
+    which = jnp.argmax(ones, axis=0)[None]
+
+    def at(level, of):
+        rows = jnp.stack([of[seen.level(level, i)] for i in range(len(seen.options))])
+        return jnp.take_along_axis(rows, which, axis=0)[0]
+
+    def nats():
+        found = -jnp.log(at(1, seen.expected_mean))
+        return jnp.where(jnp.any(ones, axis=0), found, 0.0)
+
+    return at, nats
+
+
+def _bend(seen: Seen, at: At) -> Trials:
+    log_odds = at(2, seen.mean)
+    return jax.nn.sigmoid(log_odds) * jax.nn.sigmoid(-log_odds)
 
 
 DRIVERS = ("belief", "surprise", "precision")
@@ -150,6 +214,8 @@ class ResponseSpeed(Response):
         "belief", "surprise" or "precision".
     """
 
+    positive: ClassVar[tuple[str, ...]] = ("variance",)
+
     valid: Any = 0.005
     invalid: Any = 0.005
     slope: Any = 0.001
@@ -168,11 +234,10 @@ class ResponseSpeed(Response):
         return spread(self._mean(seen), self.variance, key)
 
     def _mean(self, seen: Seen) -> Trials:
-        name = seen.level(1)
-        attention = self._attention(seen.expected_mean[name])
+        attention = self._attention(seen.probability)
         expected = self.valid + self.slope * attention
         unexpected = self.invalid + self.slope * (1 - attention)
-        return jnp.where(seen.value[name] > 0.5, expected, unexpected)
+        return jnp.where(seen.was(seen.options[0], 1), expected, unexpected)
 
     def _attention(self, mean: Trials) -> Trials:
         if self.driver == "belief":
