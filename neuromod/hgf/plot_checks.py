@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from neuromod.core.errors import invalid
-from neuromod.core.style import PALETTE, new_axes, styled
+from neuromod.core.style import DIVERGING, PALETTE, new_axes, styled
 from neuromod.hgf.plot import legend_below, panels, require_dataset, styled_panels
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ def plot_stability(map: xr.Dataset, *, axes: Any = None) -> np.ndarray:
     Parameters
     ----------
     map : (scheme, tonic_volatility_2, tonic_volatility_3)
-        With ``surprise``, in total (nats), NaN or infinite where a precision became
-        negative, and the attribute ``chance``: the surprise of believing nothing.
+        With ``surprise``, in total (nats), NaN or infinite where beliefs
+        failed, and the attribute ``chance``: the surprise of believing nothing.
 
     Other Parameters
     ----------------
@@ -183,8 +183,9 @@ def plot_stability(map: xr.Dataset, *, axes: Any = None) -> np.ndarray:
     Returns
     -------
     array of Axes
-        A map per scheme on one colour scale, which ends at twice the chance level.
-        Cells that failed are hatched; those above it (runaways) have a cross.
+        A map per scheme on one colour scale: blue is less surprise than chance, red
+        more. Cells that failed are hatched; those of more than twice the surprise of
+        chance (runaways) have a cross.
 
     Raises
     ------
@@ -203,15 +204,13 @@ def plot_stability(map: xr.Dataset, *, axes: Any = None) -> np.ndarray:
     surprise = map["surprise"].transpose("scheme", *VOLATILITIES)
     lowest = float(surprise.where(np.isfinite(surprise)).min())
     grid = [map[name].values for name in VOLATILITIES]
-    limits = {"vmin": min(lowest, chance), "vmax": RUNAWAY * chance}
+    width = max(chance - lowest, 1.0)
     for ax, scheme in zip(axes, surprise["scheme"].values, strict=True):
         values = surprise.sel(scheme=scheme).values
-        mesh = _draw_map(ax, grid, values, limits)
+        mesh = _draw_map(ax, grid, values, chance, width)
         ax.set_title(str(scheme), loc="left")
     bar = axes[0].figure.colorbar(mesh, ax=list(axes), extend="max", shrink=0.9)
-    bar.set_label("Total surprise (nats)")
-    bar.ax.axhline(chance, color="white", linewidth=1.2)
-    bar.ax.text(-0.35, chance, "chance", ha="right", va="center", fontsize="small")
+    bar.set_label("Total surprise less that of chance (nats)")
     for ax in axes:
         for axis, node in ((ax.xaxis, "x3"), (ax.yaxis, "x2")):
             axis.set_label_text(f"Tonic volatility of {node}\n(log variance per trial)")
@@ -220,18 +219,21 @@ def plot_stability(map: xr.Dataset, *, axes: Any = None) -> np.ndarray:
     return axes
 
 
-def _draw_map(ax: Axes, grid: list[np.ndarray], values: np.ndarray, limits: Any) -> Any:
+def _draw_map(
+    ax: Axes, grid: list[np.ndarray], values: np.ndarray, chance: float, width: float
+) -> Any:
     from matplotlib.colors import ListedColormap
 
     second, third = grid
     failed = ~np.isfinite(values)
-    shown = np.ma.masked_array(values, failed)
-    mesh = ax.pcolormesh(third, second, shown, shading="nearest", **limits)
+    shown = np.ma.masked_array(values - chance, failed)
+    colours = {"cmap": DIVERGING, "vmin": -width, "vmax": width}
+    mesh = ax.pcolormesh(third, second, shown, shading="nearest", **colours)
     if failed.any():
         look = {"cmap": ListedColormap(["0.92"]), "hatch": "/////", "edgecolor": "0.45"}
         hatched = np.ma.masked_array(np.ones_like(values), ~failed)
         ax.pcolor(third, second, hatched, shading="nearest", linewidth=0, **look)
-    rows, columns = np.nonzero(~failed & (values > limits["vmax"]))
+    rows, columns = np.nonzero(~failed & (values > RUNAWAY * chance))
     ax.scatter(third[columns], second[rows], 12, "black", marker="x", linewidths=0.8)
     return mesh
 
@@ -242,7 +244,7 @@ def _failures() -> list[Any]:
     from matplotlib.patches import Patch
 
     failed = Patch(facecolor="0.92", edgecolor="0.45", hatch="/////", linewidth=0)
-    failed.set_label("failed: a precision became negative")
+    failed.set_label("failed: beliefs are no numbers")
     runaway = Line2D([], [], color="black", marker="x", linestyle="none")
     runaway.set_label(f"ran away: surprise > {RUNAWAY:g} × chance")
     return [failed, runaway]

@@ -553,8 +553,8 @@ def test_stability_hatches_failures_and_crosses_runaways():
     values = [ax.collections[0].get_array() for ax in (first, second)]
     np.testing.assert_array_equal(np.argwhere(values[0].mask), [[2, 3]])
     np.testing.assert_array_equal(np.argwhere(values[1].mask), [[0, 0]])
-    assert values[0][0, 0] == 90
-    assert first.collections[0].get_clim() == (90, 200)
+    assert values[0][0, 0] == 90 - 100
+    assert first.collections[0].get_clim() == (-10, 10)
     hatched = first.collections[1]
     assert hatched.get_hatch()
     centre = hatched.get_paths()[0].vertices[:4].mean(0)
