@@ -22,6 +22,7 @@ REQUIRED = (
     "jaxlib",
     "equinox",
     "jaxtyping",
+    "numpyro",
     "optax",
     "xarray",
     "numpy",
