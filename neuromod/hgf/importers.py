@@ -197,19 +197,15 @@ def _coupling(function: Callable | None, name: str) -> str:
 def from_tapas(
     config: Mapping[str, Any], inputs: Any = None
 ) -> tuple[Network, dict[str, Prior]]:
-    r"""Return the network and the priors of a configuration of the toolbox.
+    """Return the network and the priors of a configuration of the toolbox.
 
     Every quantity has a normal prior on the scale on which it is estimated, with a
     mean and a variance; it is fixed where the variance is 0.
 
-    | field | | here |
-    |---|---|---|
-    | `mu_0` | $\mu_0$ | mean of a state |
-    | `logsa_0` | $\log \sigma_0$ | precision, $1/\sigma_0$ |
-    | `rho` | $\rho$ | tonic drift |
-    | `logka` | $\log \kappa$ | strength of the edge from the level above |
-    | `om` | $\omega$ | tonic volatility |
-    | `logpiu` | $\log \pi_u$ | precision of a continuous input |
+    Means of states are ``mu_0``, their precisions one over the exponential of
+    ``logsa_0``, tonic drifts ``rho``, tonic volatilities ``om``; ``logka`` is the log of
+    the strength of the edge from the level above, ``logpiu`` that of the precision of a
+    continuous input.
 
     Parameters
     ----------
