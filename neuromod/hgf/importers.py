@@ -203,9 +203,9 @@ def from_tapas(
     mean and a variance; it is fixed where the variance is 0.
 
     Means of states are ``mu_0``, their precisions one over the exponential of
-    ``logsa_0``, tonic drifts ``rho``, tonic volatilities ``om``; ``logka`` is the log of
-    the strength of the edge from the level above, ``logpiu`` that of the precision of a
-    continuous input.
+    ``logsa_0``, tonic drifts ``rho``, tonic volatilities ``om``; ``logka`` is the log
+    of the strength of the edge from the level above, ``logpiu`` that of the precision
+    of a continuous input.
 
     Parameters
     ----------
