@@ -181,7 +181,7 @@ def fit(
     tree = results.of_maxima(agent, free, participants, found, method)
     fitted = agent
     if participants.labels is None:
-        fitted = results.agent_at(agent, free, found["native"][0])
+        fitted = results.agent_with(agent, free, tree["parameters"])
         tree["latent"] = results.beliefs(fitted, participants, precision)
     origin = provenance(
         seed=seed,

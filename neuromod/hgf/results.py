@@ -49,10 +49,9 @@ def unpacked(settings: dict[str, dict[str, Any]]) -> Space:
     )
 
 
-def agent_at(agent: Agent, free: Space, native: np.ndarray) -> Agent:
-    """Return an agent with native parameters, its numbers in double precision."""
-    values = free.values(np.asarray(native, np.float64))
-    return put(agent, free, [np.asarray(value) for value in values])
+def agent_with(agent: Agent, free: Space, parameters: xr.Dataset) -> Agent:
+    """Return an agent with the parameters of one participant, by their names."""
+    return put(agent, free, [parameters[name].values for name in free.names])
 
 
 def agent_of(result: Result, *, subject: str | None = None) -> Agent:
@@ -86,7 +85,7 @@ def agent_of(result: Result, *, subject: str | None = None) -> Agent:
     elif subject is not None:
         raise invalid("subject", repr(subject), "None: this fit has one participant")
     free = unpacked(result.config["parameters"])
-    return put(result.model, free, [parameters[name].values for name in free.names])
+    return agent_with(result.model, free, parameters)
 
 
 def along(participants: Participants, values: Any, *dims: str) -> Any:

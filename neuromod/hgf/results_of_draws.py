@@ -6,8 +6,7 @@ import numpy as np
 import xarray as xr
 
 from neuromod.hgf import results
-from neuromod.hgf.agent import Agent
-from neuromod.hgf.parameters import Space, put
+from neuromod.hgf.parameters import Space
 from neuromod.hgf.participants import Participants
 
 N_PRIOR_DRAWS = 2000
@@ -56,11 +55,6 @@ def of_draws(
         "log_likelihood": _log_likelihood(participants, nats),
     }
     return groups
-
-
-def agent_at_mean(agent: Agent, free: Space, means: xr.Dataset) -> Agent:
-    """Return an agent with these parameters."""
-    return put(agent, free, [means[name].values for name in free.names])
 
 
 def _natural(free: Space, native: Any) -> list[np.ndarray]:

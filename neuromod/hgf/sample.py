@@ -177,7 +177,7 @@ def sample(
     tree = results_of_draws.of_draws(free, participants, draws, native, nats, seed)
     fitted = agent
     if participants.labels is None:
-        fitted = results_of_draws.agent_at_mean(agent, free, tree["parameters"])
+        fitted = results.agent_with(agent, free, tree["parameters"])
     diagnostics.warn_of_trouble(tree["diagnostics"], stacklevel=3)
     origin = provenance(
         seed=seed,
