@@ -26,7 +26,7 @@ from neuromod.core.provenance import provenance, start
 from neuromod.core.result import Result
 from neuromod.hgf import results
 from neuromod.hgf.agent import Agent
-from neuromod.hgf.likelihood import log_joint, log_likelihood, value_and_curvature
+from neuromod.hgf.likelihood import Objective, log_likelihood, value_and_curvature
 from neuromod.hgf.parameters import Priors, Space, space
 from neuromod.hgf.participants import Given, Participants, gather
 from neuromod.hgf.responses.response import Response
@@ -230,15 +230,14 @@ def climb(
 def _climb(item: Any) -> dict[str, Any]:
     agent, free, behaviour, starts, prior_weight, tolerance, most = item
 
-    def height(standard):
-        return -log_joint(agent, free, standard, behaviour, prior_weight)
+    objective = Objective(agent, free, behaviour, prior_weight)
+
+    def downhill(at):
+        return jax.tree.map(jnp.negative, value_and_curvature(objective, at))
 
     def down(start):
         return newton.minimise(
-            lambda at: value_and_curvature(height, at),
-            start,
-            max_iterations=most,
-            tolerance=tolerance,
+            downhill, start, max_iterations=most, tolerance=tolerance
         )
 
     ends = jax.vmap(down)(starts)

@@ -23,6 +23,7 @@ from neuromod.hgf.prediction import (
     outcome_of,
     predict,
 )
+from neuromod.kernels.elementary import log
 
 Values = Array | np.ndarray
 
@@ -188,7 +189,7 @@ def errors(network: Network, series: Series, found: Trajectories) -> dict[str, E
         if observed is not None:
             value = jnp.where(observed, value, predicted.mean)
         if isinstance(node, BinaryInput):
-            value = outcome_of(node, value, predicted.mean)
+            value = outcome_of(node, value, predicted.log_odds)
         deviation = value - predicted.mean
         if observed is not None:
             deviation = jnp.where(observed, deviation, 0.0)
@@ -249,7 +250,7 @@ def binary_surprise(
     value: Float[Values, "..."], mean: Float[Array, "..."]
 ) -> Float[Array, "..."]:
     """Return -log of the probability of a 0 or 1 (nats)."""
-    return -jnp.log(jnp.where(value > 0.5, mean, 1 - mean))
+    return -log(jnp.where(value > 0.5, mean, 1 - mean))
 
 
 def noisy_binary_surprise(
@@ -258,9 +259,9 @@ def noisy_binary_surprise(
     variance: Float[Array, "..."],
 ) -> Float[Array, "..."]:
     """Return -log of the density of a 0 or 1 that is seen through noise (nats)."""
-    if_one = jnp.log(mean) - (value - 1) ** 2 / (2 * variance)
-    if_zero = jnp.log1p(-mean) - value**2 / (2 * variance)
-    return (LOG_2_PI + jnp.log(variance)) / 2 - jnp.logaddexp(if_one, if_zero)
+    if_one = log(mean) - (value - 1) ** 2 / (2 * variance)
+    if_zero = log(1 - mean) - value**2 / (2 * variance)
+    return (LOG_2_PI + log(variance)) / 2 - jnp.logaddexp(if_one, if_zero)
 
 
 def gaussian_surprise(
@@ -269,4 +270,4 @@ def gaussian_surprise(
     precision: Float[Array, "..."],
 ) -> Float[Array, "..."]:
     """Return -log of the density of a normal distribution (nats)."""
-    return (LOG_2_PI - jnp.log(precision) + precision * (value - mean) ** 2) / 2
+    return (LOG_2_PI - log(precision) + precision * (value - mean) ** 2) / 2

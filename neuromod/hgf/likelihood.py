@@ -14,7 +14,6 @@ count as what a model says that was all but certain and wrong: worse than guessi
 later the better, and finite.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -23,12 +22,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from neuromod.hgf.agent import Agent
-from neuromod.hgf.inference import Series, run
+from neuromod.hgf.inference import Series, Trajectories, run
 from neuromod.hgf.network import Network
 from neuromod.hgf.parameters import Space
 from neuromod.hgf.responses.response import Seen, look, score
 
 Values = Array | np.ndarray
+Point = Float[Array, " parameter"]
 
 PENALTY = float(np.log(1e-6))
 
@@ -58,11 +58,18 @@ class Behaviour(NamedTuple):
     reset: Bool[Values, " time"] | None = None
 
 
-def see(agent: Agent, behaviour: Behaviour) -> Seen:
+def believe(agent: Agent, behaviour: Behaviour) -> Trajectories | None:
+    """Return what the network of an agent believes; None for a baseline."""
+    if not isinstance(agent.network, Network):
+        return None
+    _, _, _, mask, reset = behaviour
+    return run(agent.network, behaviour.series, mask=mask, reset=reset)
+
+
+def see(agent: Agent, behaviour: Behaviour, found: Trajectories | None) -> Seen:
     """Return what the response model of an agent may look at."""
     _, _, covariates, mask, reset = behaviour
-    if isinstance(agent.network, Network):
-        found = run(agent.network, behaviour.series, mask=mask, reset=reset)
+    if found is not None:
         return look(agent.network, behaviour.series, found, covariates)
     return agent.network.see(
         behaviour.series, mask=mask, reset=reset, covariates=covariates
@@ -85,7 +92,15 @@ def log_likelihood(agent: Agent, behaviour: Behaviour) -> Float[Array, " time"]:
         In nats; 0 where there was no response. NaN from the trial on where a belief
         diverged.
     """
-    nats = score(agent.response, see(agent, behaviour), behaviour.responses)
+    return respond(agent, behaviour, believe(agent, behaviour))
+
+
+def respond(
+    agent: Agent, behaviour: Behaviour, found: Trajectories | None
+) -> Float[Array, " time"]:
+    """Return the log probability of each response, given what was believed."""
+    seen = see(agent, behaviour, found)
+    nats = score(agent.response, seen, behaviour.responses)
     if behaviour.mask is None:
         return nats
     return jnp.where(behaviour.mask, nats, 0.0)
@@ -96,14 +111,8 @@ def penalised(nats: Float[Array, " time"]) -> Float[Array, " time"]:
     return jnp.where(jnp.isfinite(nats), nats, PENALTY)
 
 
-def log_joint(
-    agent: Agent,
-    space: Space,
-    standard: Float[Array, " parameter"],
-    behaviour: Behaviour,
-    prior_weight: Any = 1.0,
-) -> Float[Array, ""]:
-    """Return the penalised log-likelihood plus the log density of the prior.
+class Objective(NamedTuple):
+    """The penalised log-likelihood plus the log density of the prior.
 
     Parameters
     ----------
@@ -111,17 +120,40 @@ def log_joint(
         Holds what is not free.
     space
         The free parameters.
-    standard : (parameter,)
-        Native parameters in deviations from the prior's mean, in which the prior is a
-        standard normal distribution: the density is with respect to these.
     behaviour
         What a participant saw and did.
     prior_weight
         0 leaves the prior out.
     """
-    told = space.insert(agent, space.native(standard))
-    nats = jnp.sum(penalised(log_likelihood(told, behaviour)))
-    return nats + prior_weight * log_standard_normal(standard)
+
+    agent: Agent
+    space: Space
+    behaviour: Behaviour
+    prior_weight: Any = 1.0
+
+    def __call__(self, standard: Point) -> Float[Array, ""]:
+        """Return the value.
+
+        Parameters
+        ----------
+        standard : (parameter,)
+            Native parameters in deviations from the prior's mean, in which the prior
+            is a standard normal distribution: the density is with respect to these.
+        """
+        return self.respond(standard, self.believe(standard))
+
+    def believe(self, standard: Point) -> Trajectories | None:
+        """Return what is believed, which parameters of responses do not touch."""
+        return believe(self._agent(standard), self.behaviour)
+
+    def respond(self, standard: Point, found: Trajectories | None) -> Float[Array, ""]:
+        """Return the value, given what is believed."""
+        nats = respond(self._agent(standard), self.behaviour, found)
+        prior = log_standard_normal(standard)
+        return jnp.sum(penalised(nats)) + self.prior_weight * prior
+
+    def _agent(self, standard: Point) -> Agent:
+        return self.space.insert(self.agent, self.space.native(standard))
 
 
 def log_standard_normal(values: Float[Array, "..."]) -> Float[Array, ""]:
@@ -129,29 +161,48 @@ def log_standard_normal(values: Float[Array, "..."]) -> Float[Array, ""]:
     return -jnp.sum(values**2 + np.log(2 * np.pi)) / 2
 
 
-Function = Callable[[Float[Array, " parameter"]], Float[Array, ""]]
-
-
 def value_and_gradient(
-    function: Function, at: Float[Array, " parameter"]
+    objective: Objective, at: Point
 ) -> tuple[Float[Array, ""], Float[Array, " parameter"]]:
-    """Return a function's value and gradient, carried forward lane by lane."""
+    """Return the value and its slopes.
 
+    Beliefs carry a lane for each parameter of the network, and for no other.
+    """
+    each = np.eye(len(at), dtype=at.dtype)
+    early = objective.space.of_beliefs
+    if not isinstance(objective.agent.network, Network) or not any(early):
+        found = objective.believe(at)
+        return _lanes(lambda where: objective.respond(where, found), at, each)
+
+    def along(direction):
+        found, moved = jax.jvp(objective.believe, (at,), (direction,))
+        value, slope = jax.jvp(objective.respond, (at, found), (direction, moved))
+        return value, slope, found
+
+    chosen = np.array(early)
+    value, slopes, found = jax.vmap(along, out_axes=(None, 0, None))(each[chosen])
+    gradient = jnp.zeros_like(at).at[chosen].set(slopes)
+    if chosen.all():
+        return value, gradient
+    _, slopes = _lanes(lambda where: objective.respond(where, found), at, each[~chosen])
+    return value, gradient.at[~chosen].set(slopes)
+
+
+def _lanes(function: Any, at: Any, directions: Any) -> tuple[Any, Any]:
     def along(direction):
         return jax.jvp(function, (at,), (direction,))
 
-    directions = jnp.eye(len(at), dtype=at.dtype)
     return jax.vmap(along, out_axes=(None, 0))(directions)
 
 
 def value_and_curvature(
-    function: Function, at: Float[Array, " parameter"]
+    objective: Objective, at: Point
 ) -> tuple[Float[Array, ""], Float[Array, " parameter"], Float[Array, "..."]]:
-    """Return a function's value, gradient and matrix of second derivatives."""
+    """Return the value, its slopes and the matrix of second derivatives."""
 
     def along(direction):
         (value, gradient), (_, turned) = jax.jvp(
-            lambda where: value_and_gradient(function, where), (at,), (direction,)
+            lambda where: value_and_gradient(objective, where), (at,), (direction,)
         )
         return value, gradient, turned
 
@@ -159,26 +210,19 @@ def value_and_curvature(
     return jax.vmap(along, out_axes=(None, None, 0))(directions)
 
 
-def differentiable_forward(function: Callable) -> Callable:
-    """Let reverse-mode differentiation of a scalar function go forward inside.
+@jax.custom_vjp
+def differentiable_forward(objective: Objective, at: Point) -> Float[Array, ""]:
+    """Return the value; its slopes for reverse-mode differentiation go forward."""
+    return objective(at)
 
-    Parameters
-    ----------
-    function
-        Of an array (parameter,) and whatever else, which is held fixed.
-    """
 
-    @jax.custom_vjp
-    def call(at, *rest):
-        return function(at, *rest)
+def _forward(objective, at):
+    value, gradient = value_and_gradient(objective, at)
+    return value, gradient
 
-    def forward(at, *rest):
-        value, gradient = value_and_gradient(lambda where: function(where, *rest), at)
-        return value, (gradient, [None] * len(rest))
 
-    def backward(kept, cotangent):
-        gradient, nothing = kept
-        return (cotangent * gradient, *nothing)
+def _backward(gradient, cotangent):
+    return None, cotangent * gradient
 
-    call.defvjp(forward, backward)
-    return call
+
+differentiable_forward.defvjp(_forward, _backward)

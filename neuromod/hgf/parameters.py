@@ -61,6 +61,14 @@ class Space(eqx.Module):
     mean: Float[Values, " parameter"]
     sd: Float[Values, " parameter"]
 
+    @property
+    def of_beliefs(self) -> tuple[bool, ...]:
+        """Which parameters shape beliefs, and not only responses to them."""
+        return tuple(
+            any(place.split(".")[0] != "response" for place in places)
+            for places in self.places
+        )
+
     def values(self, native: Any) -> list[Any]:
         """Return each parameter (...) from the native scale (..., parameter)."""
         return [

@@ -48,6 +48,7 @@ from neuromod.hgf.prediction import (
     outcome_of,
     per_interval,
 )
+from neuromod.kernels.elementary import clip, exp, reciprocal
 
 SMALLEST_PRECISION = 1e-128
 
@@ -134,7 +135,7 @@ def update(
 
 
 def _of_binary(node: BinaryInput, predicted: Prediction, datum: Datum) -> Child:
-    value = outcome_of(node, _seen(datum, predicted.mean), predicted.mean)
+    value = outcome_of(node, _seen(datum, predicted.mean), predicted.log_odds)
     weight = predicted.precision
     deviation = value - predicted.mean
     nothing = jnp.zeros_like(deviation)
@@ -225,7 +226,7 @@ def _precision_untold(work: Work, name: str) -> Any:
     for number in network.family.volatility_parents[name]:
         edge = network.edges[number]
         log_volatility = log_volatility + edge.strength * work.before[edge.parent].mean
-    aged = per_interval(jnp.exp(log_volatility), work.interval)
+    aged = per_interval(exp(log_volatility), work.interval)
     return 1 / (work.before[name].variance + aged)
 
 
@@ -237,7 +238,7 @@ def _standard(work: Work, name: str) -> Belief:
         work.network, precision + _standard_volatility_precision(work, name)
     )
     message = _value_message(work, name, at) + _volatility_message(work, name)
-    variance = 1 / precision
+    variance = reciprocal(precision)
     return Belief(predicted.mean + message * variance, precision, variance)
 
 
@@ -245,7 +246,7 @@ def _mean_first(work: Work, name: str, *, swap: bool) -> Belief:
     predicted = work.predicted[name]
     at = _slope_at(work, name, work.before[name].mean)
     message = _value_message(work, name, at) + _volatility_message(work, name)
-    mean = predicted.mean + message / predicted.precision
+    mean = predicted.mean + message * reciprocal(predicted.precision)
     at = _slope_at(work, name, mean)
     precision = predicted.precision + _value_precision(work, name, at)
     if swap:
@@ -376,15 +377,15 @@ def _safe_volatility_precision(work: Work, name: str, mean: Any) -> Any:
     network, total = work.network, 0.0
     for edge, child, below in _volatility_children(work, name):
         rest = log_volatility_without(network, edge.child, name, work.predicted)
-        volatility = jnp.exp(edge.strength * mean + rest)
+        volatility = exp(edge.strength * mean + rest)
         if _ages(network, edge.child):
             volatility = per_interval(volatility, work.interval)
-        precision = 1 / (below.carried + volatility)
+        precision = reciprocal(below.carried + volatility)
         effective = volatility * precision
         weight = (volatility - below.carried) * precision
         surprise = (child.variance + child.error**2) * precision - 1
         part = effective * (effective + weight * surprise)
-        part = jnp.maximum(0.0, edge.strength**2 * part / 2)
+        part = clip(edge.strength**2 * part / 2, 0.0)
         total = total + _counted(child, part)
     return total
 
@@ -393,4 +394,4 @@ def _bounded(network: Network, precision: Any) -> Any:
     """Cut a precision at the largest; NaN, which is reported, if it is no precision."""
     smallest = max(SMALLEST_PRECISION, float(jnp.finfo(precision.dtype).tiny))
     valid = jnp.where(precision > smallest, precision, jnp.nan)
-    return jnp.minimum(valid, network.largest_precision)
+    return clip(valid, most=network.largest_precision)

@@ -27,13 +27,13 @@ $$
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from neuromod.hgf import couplings
 from neuromod.hgf.network import Network
 from neuromod.hgf.nodes import BinaryInput, Constant, ContinuousInput, ContinuousState
+from neuromod.kernels.elementary import clip, exp, log, reciprocal, sigmoid
 
 Scalar = Float[Array, ""]
 
@@ -56,7 +56,7 @@ class Belief(NamedTuple):
 
 def belief_of(mean: Any, precision: Any) -> Belief:
     """Return a belief by its mean and precision."""
-    return Belief(mean, precision, 1 / precision)
+    return Belief(mean, precision, reciprocal(precision))
 
 
 class Prediction(NamedTuple):
@@ -72,6 +72,8 @@ class Prediction(NamedTuple):
         Variance that is left of the belief before the step.
     volatility
         Variance gained in the step.
+    log_odds
+        Of a binary input, of a 1; None of other nodes.
     """
 
     mean: Any
@@ -79,6 +81,7 @@ class Prediction(NamedTuple):
     conditional_precision: Any
     carried: Any
     volatility: Any
+    log_odds: Any = None
 
 
 def predict(
@@ -131,12 +134,12 @@ def _of_state(network, node, belief, found, interval) -> Prediction:
     log_volatility = node.tonic_volatility + _sum_of_volatilities(
         network, node, found, without=None
     )
-    volatility = per_interval(jnp.exp(log_volatility), interval)
-    conditional = 1 / (variance + volatility)
+    volatility = per_interval(exp(log_volatility), interval)
+    conditional = reciprocal(variance + volatility)
     precision = conditional
     if network.is_relaxed(node):
         spread = _spread(network, node, found, interval)
-        precision = 1 / (variance + volatility + spread)
+        precision = reciprocal(variance + volatility + spread)
     return Prediction(mean, precision, conditional, variance, volatility)
 
 
@@ -151,13 +154,13 @@ def _of_continuous_input(network, node, found, interval) -> Prediction:
     precision = conditional = jnp.asarray(node.precision)
     if noisy:
         log_volatility = _sum_of_volatilities(network, node, found, without=None)
-        volatility = jnp.exp(log_volatility)
+        volatility = exp(log_volatility)
         if "noise_times_interval" in quirks:
             volatility = per_interval(volatility, interval)
-        precision = conditional = 1 / (variance + volatility)
+        precision = conditional = reciprocal(variance + volatility)
         if network.is_relaxed(node):
             spread = _spread(network, node, found, interval)
-            precision = 1 / (variance + volatility + spread)
+            precision = reciprocal(variance + volatility + spread)
     return Prediction(mean, precision, conditional, variance, volatility)
 
 
@@ -166,14 +169,16 @@ def _of_binary_input(network, node, found, interval) -> Prediction:
     log_odds = _drive(
         network, node.name, found, plain="probability_without_strength" in quirks
     )
-    clip = jnp.asarray(network.clip)
-    mean = jnp.clip(jax.nn.sigmoid(log_odds), clip, 1 - clip)
+    least = jnp.asarray(network.clip)
+    mean = clip(sigmoid(log_odds), least, 1 - least)
     variance = mean * (1 - mean)
     nothing = jnp.zeros_like(mean)
-    return Prediction(mean, variance, variance, nothing, nothing)
+    most = log((1 - least) / least)
+    log_odds = clip(log_odds, -most, most)
+    return Prediction(mean, variance, variance, nothing, nothing, log_odds)
 
 
-def outcome_of(node: BinaryInput, value: Any, expected: Any) -> Any:
+def outcome_of(node: BinaryInput, value: Any, log_odds: Any) -> Any:
     """Return how probable what was observed makes a 1: the outcome itself if exact.
 
     Parameters
@@ -182,13 +187,13 @@ def outcome_of(node: BinaryInput, value: Any, expected: Any) -> Any:
         The input.
     value : (...)
         What was observed.
-    expected : (...)
-        Probability of a 1 before that.
+    log_odds : (...)
+        Of a 1 before that.
     """
     if node.is_exact:
         return value
     evidence = (value - 0.5) / jnp.asarray(node.noise_variance)
-    return jax.nn.sigmoid(jnp.log(expected) - jnp.log1p(-expected) + evidence)
+    return sigmoid(log_odds + evidence)
 
 
 def _drive(network: Network, name: str, found: dict, plain: bool = False) -> Any:

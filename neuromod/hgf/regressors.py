@@ -265,7 +265,7 @@ def _edge_below(work: _Work) -> Any:
 def _binary_bottom(work: _Work) -> dict[str, Trials]:
     """Return what is of level 1 and 2 over a binary input."""
     expected = work.found.predictions[work.bottom]
-    outcome = outcome_of(work.network[work.bottom], work.value, expected.mean)
+    outcome = outcome_of(work.network[work.bottom], work.value, expected.log_odds)
     belief = jnp.where(work.observed, outcome, expected.mean)
     error = belief - expected.mean
     result = {

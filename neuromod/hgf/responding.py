@@ -19,7 +19,7 @@ from neuromod.core.precision import Precision, in_precision, precision_context
 from neuromod.hgf.agent import Agent
 from neuromod.hgf.data import prepare, resets
 from neuromod.hgf.inference import Series
-from neuromod.hgf.likelihood import Behaviour, see
+from neuromod.hgf.likelihood import Behaviour, believe, see
 
 Values = Array | np.ndarray
 
@@ -55,7 +55,8 @@ def behave(
         Of a joint response model a dict of such columns.
     """
     behaviour = Behaviour(series, None, covariates or {}, mask, reset)
-    return agent.response.simulate(see(agent, behaviour), key)
+    seen = see(agent, behaviour, believe(agent, behaviour))
+    return agent.response.simulate(seen, key)
 
 
 def respond(

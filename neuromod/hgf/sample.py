@@ -33,6 +33,7 @@ from neuromod.hgf import results, results_of_draws
 from neuromod.hgf.agent import Agent
 from neuromod.hgf.likelihood import (
     Behaviour,
+    Objective,
     differentiable_forward,
     log_likelihood,
     log_standard_normal,
@@ -290,14 +291,14 @@ def _nats(standard: Any, agent: Agent, free: Space, behaviour: Behaviour) -> Any
     return penalised(log_likelihood(told, behaviour))
 
 
-@differentiable_forward
 def _total(standard: Any, agent: Agent, free: Space, behaviour: Behaviour) -> Any:
-    return jnp.sum(_nats(standard, agent, free, behaviour))
+    # Its prior is not each participant's own.
+    return differentiable_forward(Objective(agent, free, behaviour, 0.0), standard)
 
 
 def _density_of_one(at: Any, agent: Agent, free: Space, behaviour: Behaviour) -> Any:
     standard = at["standard"]
-    return _total(standard, agent, free, behaviour) + log_standard_normal(standard)
+    return differentiable_forward(Objective(agent, free, behaviour), standard)
 
 
 def _nats_of_one(at: Any, agent: Agent, free: Space, behaviour: Behaviour) -> Any:

@@ -92,13 +92,13 @@ def prepare_neuromod(
     """
     import jax
 
-    import neuromod as nm
-    from neuromod.hgf import inference
-    from neuromod.hgf.likelihood import value_and_gradient
-    from neuromod.hgf.responses.response import look
+    from neuromod import hgf
+    from neuromod.hgf import inference, likelihood
+    from neuromod.hgf.agent import Agent
+    from neuromod.hgf.parameters import space
 
     def believe(parameters, outcomes):
-        network = nm.hgf.binary_three_level((parameters[0], parameters[1]))
+        network = hgf.binary_three_level((parameters[0], parameters[1]))
         series = inference.Series((outcomes,), (None,), None)
         return network, series, inference.run(network, series)
 
@@ -112,13 +112,24 @@ def prepare_neuromod(
     def outcome_surprise(parameters, outcomes):
         return everything(parameters, outcomes)[1]["outcome"].sum()
 
-    def choice_surprise(parameters, outcomes, choices):
-        response = nm.hgf.responses.unit_square_sigmoid(parameters[2])
-        seen = look(*believe(parameters, outcomes))
-        return -response.log_probability(seen, choices).sum()
+    agent = Agent(hgf.binary_three_level(), hgf.responses.unit_square_sigmoid())
+    names = ("x2.tonic_volatility", "x3.tonic_volatility")
+    priors = {name: hgf.Normal(0.0, 1.0) for name in names}
+    priors["response.inverse_temperature"] = hgf.LogNormal(0.0, 1.0)
+    free = space(agent, priors)
 
-    def forwards(parameters, *rest):
-        return value_and_gradient(lambda at: choice_surprise(at, *rest), parameters)
+    def choice_surprise(differentiate):
+        def call(parameters, outcomes, choices):
+            series = inference.Series((outcomes,), (None,), None)
+            behaviour = likelihood.Behaviour(series, choices, {})
+            objective = likelihood.Objective(agent, free, behaviour, 0.0)
+            beta = parameters[2]
+            value, slopes = differentiate(
+                objective, parameters.at[2].set(jax.numpy.log(beta))
+            )
+            return -value, -slopes.at[2].divide(beta)
+
+        return call
 
     arguments, arrays = (parameters, outcomes), list
     if work == "forward":
@@ -129,8 +140,12 @@ def prepare_neuromod(
             _columns,
         )
     else:
-        backwards = jax.value_and_grad(choice_surprise)
-        function = {"forwards": forwards, "backwards": backwards}[way]
+        function = choice_surprise(
+            {
+                "forwards": likelihood.value_and_gradient,
+                "backwards": lambda f, at: jax.value_and_grad(lambda x: f(x))(at),
+            }[way]
+        )
         function = function if parameters.ndim == 1 else jax.vmap(function)
         arguments = (parameters, outcomes, choices)
     compiled, arguments = jax.jit(function), jax.device_put(arguments)

@@ -134,9 +134,8 @@ def test_the_filter_tells_the_probability_of_the_outcome():
     values[3] = np.nan
     beliefs = hgf.filter(network_of(0.3), values)
     column = beliefs.sel(node="u")
-    want = outcome_of(
-        network_of(0.3)["u"], values, jnp.asarray(column["expected_mean"].values)
-    )
+    expected = jnp.asarray(column["expected_mean"].values)
+    want = outcome_of(network_of(0.3)["u"], values, jnp.log(expected / (1 - expected)))
     np.testing.assert_allclose(column["mean"], want, rtol=1e-12)
     assert np.isnan(column["mean"][3])
     exact = hgf.filter(network_of(None), outcomes(12))

@@ -25,8 +25,8 @@ from neuromod.hgf.responses.response import (
     bernoulli,
     flip,
     lapsing,
-    logit,
 )
+from neuromod.kernels.elementary import log_sigmoid
 
 
 class BinaryChoice(Response):
@@ -59,7 +59,7 @@ class BinaryChoice(Response):
         if self.lapse is None:
             return log_odds
         one, zero = (
-            lapsing(jax.nn.log_sigmoid(signed), self.lapse, 2)
+            lapsing(log_sigmoid(signed), self.lapse, 2)
             for signed in (log_odds, -log_odds)
         )
         return one - zero
@@ -95,7 +95,7 @@ class UnitSquareSigmoid(BinaryChoice):
         temperature = self.inverse_temperature
         if self.by_volatility:
             temperature = temperature * jnp.exp(-seen.expected_mean[seen.level(3)])
-        return temperature * logit(seen.probability)
+        return temperature * seen.log_odds
 
 
 class Softmax(BinaryChoice):

@@ -8,7 +8,7 @@ your own takes five lines::
         bias: Any
 
         def log_probability(self, seen, response):
-            log_odds = logit(seen.expected_mean["outcome"]) + self.bias
+            log_odds = seen.log_odds + self.bias
             return bernoulli(log_odds, response)
 
         def simulate(self, seen, key):
@@ -31,6 +31,7 @@ from neuromod.hgf.inference import Series, Trajectories, gaussian_surprise, surp
 from neuromod.hgf.network import Network
 from neuromod.hgf.nodes import BinaryInput, positive, share
 from neuromod.hgf.regressors import tower
+from neuromod.kernels.elementary import exp, log, log_sigmoid, sigmoid
 
 Trials = Float[Array, " time"]
 
@@ -65,6 +66,8 @@ class Seen(NamedTuple):
         Of each input under what was expected (nats, 0 where not observed), with the
         uncertainty about the states that a continuous input observes, which
         ``surprise`` leaves out. None for minus the surprise.
+    expected_log_odds
+        Of a 1 at each binary input. None for those of the expected mean.
     """
 
     value: dict[str, Trials]
@@ -79,12 +82,21 @@ class Seen(NamedTuple):
     options: tuple[str, ...]
     above: tuple[tuple[str, ...], ...] = ()
     log_density: dict[str, Trials] | None = None
+    expected_log_odds: dict[str, Trials] | None = None
 
     @property
     def probability(self) -> Trials:
         """The predicted probability of a 1 at the first binary input."""
         self.require_binary()
         return self.expected_mean[self.options[0]]
+
+    @property
+    def log_odds(self) -> Trials:
+        """The log-odds of the predicted probability."""
+        if self.expected_log_odds is None:
+            return logit(self.probability)
+        self.require_binary()
+        return self.expected_log_odds[self.options[0]]
 
     def require_binary(self) -> None:
         """Refuse a network without a binary input."""
@@ -153,6 +165,7 @@ def look(
         options=options,
         above=tuple(tower(network, name) for name in options),
         log_density=_log_density(network, series, found, nats),
+        expected_log_odds={name: expected[name].log_odds for name in options},
     )
 
 
@@ -280,23 +293,23 @@ def score(response_model: Response, seen: Seen, responses: Any) -> Trials:
 
 def logit(probability: Trials) -> Trials:
     """Return the log-odds of a probability."""
-    return jnp.log(probability) - jnp.log1p(-probability)
+    return log(probability / (1 - probability))
 
 
 def bernoulli(log_odds: Trials, response: Trials) -> Trials:
     """Return the log probability of a 0 or 1 with these log-odds of 1."""
-    return jax.nn.log_sigmoid(jnp.where(response > 0.5, log_odds, -log_odds))
+    return log_sigmoid(jnp.where(response > 0.5, log_odds, -log_odds))
 
 
 def flip(log_odds: Trials, key: PRNGKeyArray) -> Trials:
     """Draw zeros and ones with these log-odds of 1."""
-    drawn = jax.random.bernoulli(key, jax.nn.sigmoid(log_odds))
+    drawn = jax.random.bernoulli(key, sigmoid(log_odds))
     return drawn.astype(log_odds.dtype)
 
 
 def lapsing(log_probability: Array, lapse: Any, n_options: int) -> Array:
     """Return the log probability of an option of which lapses choose any."""
-    return jnp.log((1 - lapse) * jnp.exp(log_probability) + lapse / n_options)
+    return log((1 - lapse) * exp(log_probability) + lapse / n_options)
 
 
 def normal(mean: Trials, variance: Any, response: Trials) -> Trials:
