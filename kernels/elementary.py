@@ -55,6 +55,7 @@ def exp(x: Any) -> Numbers:
 
 
 @jax.custom_jvp
+@jax.jit
 def _exp(x):
     if x.dtype != jnp.float64:
         return jnp.exp(x)
@@ -96,6 +97,7 @@ def log(x: Any) -> Numbers:
 
 
 @jax.custom_jvp
+@jax.jit
 def _log(x):
     if x.dtype != jnp.float64:
         return jnp.log(x)
@@ -174,6 +176,7 @@ def sigmoid(x: Any) -> Numbers:
 
 
 @jax.custom_jvp
+@jax.jit
 def _sigmoid(x):
     return _reciprocal(1 + _exp(-x))
 
@@ -207,6 +210,7 @@ def softplus(x: Any) -> Numbers:
 
 
 @jax.custom_jvp
+@jax.jit
 def _softplus(x):
     small = _exp(-jnp.abs(x))
     rest = _twice_artanh(small / (2 + small), ARTANH_TERMS[str(x.dtype)])

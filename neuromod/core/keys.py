@@ -25,6 +25,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 import neuromod
@@ -94,6 +95,10 @@ class _Reduction:
             packed = self.pack(attributes, f"{where}.attrs")
             name = str(getattr(value, "name", None))
             return {"$labelled": [type(value).__name__, name, checksum(value), packed]}
+        if isinstance(value, pd.DataFrame | pd.Series):
+            columns = value.to_frame().dtypes if value.ndim == 1 else value.dtypes
+            rows = checksum(np.asarray(pd.util.hash_pandas_object(value)))
+            return {"$table": [[f"{k} {dtype}" for k, dtype in columns.items()], rows]}
         if isinstance(value, Result):  # its provenance tells when, not what
             return {
                 "$result": self.pack([value.model, value.data, value.config], where)

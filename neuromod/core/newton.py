@@ -50,7 +50,9 @@ class Minimum(NamedTuple):
     converged: Bool[Array, ""]
 
 
-class _State(NamedTuple):
+class State(NamedTuple):
+    """A descent under way: the lowest point found, and how far the next step dares."""
+
     found: Minimum
     damping: Array
 
@@ -85,8 +87,44 @@ def minimise(
     >>> round(float(minimise(derivatives, jnp.zeros(1)).at[0]), 1)
     1.2
     """
+    state = begin(start)
+    return proceed(
+        derivatives, state, max_iterations=max_iterations, tolerance=tolerance
+    ).found
 
-    def proposed(state: _State) -> tuple[Array, Array]:
+
+def begin(start: Float[Array, " parameter"]) -> State:
+    """Return a descent before its first step, which stays: it looks where it is."""
+    n = start.shape[-1]
+    first = Minimum(
+        start,
+        jnp.asarray(jnp.inf, start.dtype),
+        jnp.zeros(n, start.dtype),
+        jnp.eye(n, dtype=start.dtype),
+        jnp.zeros((), jnp.int32),
+        jnp.zeros((), bool),
+    )
+    return State(first, jnp.asarray(1e-3, start.dtype))
+
+
+def proceed(
+    derivatives: Callable[[Any], tuple[Any, Any, Any]],
+    state: State,
+    *,
+    max_iterations: Any,
+    tolerance: Any,
+) -> State:
+    """Go on with a descent until it has converged or made its most steps.
+
+    Parameters
+    ----------
+    derivatives, max_iterations, tolerance
+        As for `minimise`; the steps made before count.
+    state
+        Where it is.
+    """
+
+    def proposed(state: State) -> tuple[Array, Array]:
         found = state.found
         eigenvalues, vectors = jnp.linalg.eigh(found.curvature)
         size = jnp.abs(eigenvalues) + state.damping
@@ -96,7 +134,7 @@ def minimise(
         step = step * jnp.minimum(1.0, LONGEST_STEP / jnp.maximum(length, 1e-12))
         return found.at + step, step
 
-    def advance(state: _State) -> _State:
+    def advance(state: State) -> State:
         found = state.found
         at, step = proposed(state)
         value, gradient, curvature = derivatives(at)
@@ -110,24 +148,13 @@ def minimise(
         stuck = ~better & (jnp.max(jnp.abs(step)) < 1e-9)
         done = converged | stuck
         kept = kept._replace(n_iterations=found.n_iterations + 1, converged=done)
-        return _State(kept, jnp.minimum(damping, LARGEST_DAMPING))
+        return State(kept, jnp.minimum(damping, LARGEST_DAMPING))
 
-    def going(state: _State) -> Array:
+    def going(state: State) -> Array:
         found = state.found
         return ~found.converged & (found.n_iterations < max_iterations)
 
-    # The first step goes nowhere: what it finds at the start is better than nothing.
-    n = start.shape[-1]
-    first = Minimum(
-        start,
-        jnp.asarray(jnp.inf, start.dtype),
-        jnp.zeros(n, start.dtype),
-        jnp.eye(n, dtype=start.dtype),
-        jnp.zeros((), jnp.int32),
-        jnp.zeros((), bool),
-    )
-    damping = jnp.asarray(1e-3, start.dtype)
-    return jax.lax.while_loop(going, advance, _State(first, damping)).found
+    return jax.lax.while_loop(going, advance, state)
 
 
 def _gain(found: Minimum) -> Array:

@@ -154,31 +154,32 @@ def _windows(n_warmup: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def begin(
-    flat: Array, seed: int, n_draws: int, target: float, settings: Settings
+    flat: np.ndarray, seed: int, n_draws: int, target: float, settings: Settings
 ) -> tuple[Chain, dict[str, Array]]:
     """Return chains before their first step, and room for what they draw."""
     (n_chains, n_parameters), real = flat.shape, flat.dtype
-    zero, still = jnp.zeros((), real), jnp.zeros(n_parameters, real)
-    none, no = jnp.int32(0), jnp.bool_(False)
-    scale = jnp.eye(n_parameters, dtype=real) if settings.dense_mass else still + 1
-    marks = jnp.zeros((settings.max_tree_depth, n_parameters), real)
+
+    def rows(value: Any, *shape: int, kind: Any = real) -> np.ndarray:
+        return np.full((n_chains, *shape), value, kind)
+
+    zero, still = rows(0), rows(0, n_parameters)
+    none, no = rows(0, kind=np.int32), rows(False, kind=bool)
+    scale = rows(np.eye(n_parameters), n_parameters, n_parameters)
+    scale = scale if settings.dense_mass else still + 1
+    marks = rows(0, settings.max_tree_depth, n_parameters)
     adaptation = _Adaptation(
-        zero, zero, zero, zero + math.log(10.0), zero, zero + target,
-        scale, zero, still, jnp.zeros_like(scale),
+        zero, zero, zero, rows(math.log(10.0)), zero, rows(target),
+        scale, zero, still, np.zeros_like(scale),
     )  # fmt: skip
-
-    def chain(position: Array, key: Array) -> Chain:
-        tree = Tree(point := Point(position, still, zero, still), zero, still)
-        return Chain(
-            point, point, tree, none, point, tree, none, no, marks, marks,
-            zero, zero, none, no, no, none - 1, key, adaptation,
-        )  # fmt: skip
-
-    keys = jax.random.split(jax.random.key(seed, impl="threefry2x32"), n_chains)
-    chains = jax.vmap(chain)(flat, jax.random.key_data(keys))
+    tree = Tree(point := Point(flat, still, zero, still), zero, still)
+    keys = np.random.SeedSequence(seed).generate_state(2 * n_chains, np.uint32)
+    chains = Chain(
+        point, point, tree, none, point, tree, none, no, marks, marks,
+        zero, zero, none, no, no, none - 1, keys.reshape(n_chains, 2), adaptation,
+    )  # fmt: skip
     records = jax.eval_shape(jax.vmap(_record), chains)
     shapes = {k: (n_chains, n_draws, *r.shape[1:]) for k, r in records.items()}
-    return chains, {k: jnp.zeros(shapes[k], r.dtype) for k, r in records.items()}
+    return chains, {k: np.zeros(shapes[k], r.dtype) for k, r in records.items()}
 
 
 def _record(chain: Chain) -> dict[str, Array]:

@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jax import Array
 
 from neuromod.core import storage
 from neuromod.core.dimensions import require_integer
@@ -140,32 +139,35 @@ def nuts(
     with progress_bar(n, "sampling.nuts", "draw", shown=progress) as bar:
         _, kept = _run(advance, state, arguments, saved, bar)
     stats = {name: np.asarray(values) for name, values in kept.items()}
-    positions = jax.vmap(jax.vmap(unravel))(jnp.asarray(stats.pop("position")))
-    return Draws(jax.tree.map(np.asarray, positions), stats)
+    return Draws(unravel(stats.pop("position")), stats)
 
 
-def _flat(start: Any) -> tuple[Array, "_Unravel"]:
+def _flat(start: Any) -> tuple[np.ndarray, "_Unravel"]:
     """Return starting points as (chain, parameter), and the way back for one."""
     given, structure = jax.tree.flatten(start)
-    leaves = [jnp.asarray(leaf, jnp.result_type(float)) for leaf in given]
+    leaves = [np.asarray(leaf, jnp.result_type(float)) for leaf in given]
     shapes = tuple(leaf.shape for leaf in leaves)
     if () in shapes or len({s[0] for s in shapes}) != 1 or 0 in map(np.size, leaves):
         expected = "arrays that share a leading axis (chain)"
         remedy = "One chain from x is start=x[None]."
         raise invalid("start", f"shapes {shapes}", expected, remedy, ShapeError)
-    flat = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+    flat = np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
     return flat, _Unravel(structure, tuple(shape[1:] for shape in shapes))
 
 
 class _Unravel(NamedTuple):
-    """From a vector to a pytree; equal for equal shapes: programs are reused."""
+    """From (..., parameter) to a pytree; one program serves all of equal shapes."""
 
     structure: Any
     shapes: tuple[tuple[int, ...], ...]
 
-    def __call__(self, flat: Array) -> Any:
-        parts = jnp.split(flat, np.cumsum([math.prod(s) for s in self.shapes])[:-1])
-        shaped = [p.reshape(s) for p, s in zip(parts, self.shapes, strict=True)]
+    def __call__(self, flat: Any) -> Any:
+        ends = np.cumsum([math.prod(shape) for shape in self.shapes])
+        begins = [0, *ends[:-1]]
+        shaped = [
+            flat[..., begin:end].reshape(*flat.shape[:-1], *shape)
+            for begin, end, shape in zip(begins, ends, self.shapes, strict=True)
+        ]
         return jax.tree.unflatten(self.structure, shaped)
 
 

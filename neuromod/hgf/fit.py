@@ -31,6 +31,8 @@ from neuromod.hgf.parameters import Priors, Space, space
 from neuromod.hgf.participants import Given, Participants, gather
 from neuromod.hgf.responses.response import Response
 
+# Of many descents most arrive soon; the rest go on by themselves.
+MANY, PATIENCE, LATE = 100, 24, 16
 METHODS = ("map", "maximum_likelihood")
 
 
@@ -217,30 +219,59 @@ def climb(
     )
     starts = np.concatenate([np.zeros((1, len(free.names))), drawn]).astype(numbers)
     limits = (np.array(prior_weight, numbers), np.array(tolerance, numbers))
-    most = np.array(max_iterations, np.int32)
+    held = [in_precision((agent, free, one), precision) for one in participants.padded]
+    first = jax.tree.map(np.asarray, jax.vmap(newton.begin)(starts))
 
-    def item(behaviour):
-        held = in_precision((agent, free, behaviour), precision)
-        return (*held, starts, *limits, most)
+    def on(states, most):
+        most = np.array(most, np.int32)
+        items = zip(held, states, strict=True)
+        return cohort.lanes(_climb, [(*h, s, *limits, most) for h, s in items])
 
-    ends = cohort.lanes(_climb, [item(one) for one in participants.padded])
-    return {name: np.stack([end[name] for end in ends]) for name in ends[0]}
+    def apart(states, late):
+        # Each descent that is late is an item of its own, in batches of one shape.
+        items = [
+            (*held[i], jax.tree.map(lambda leaf, j=j: leaf[[j]], states[i]), *limits)
+            for i, j in late
+        ]
+        items += items[:1] * (-len(items) % LATE)
+        most = np.array(max_iterations, np.int32)
+        ends = cohort.lanes(_climb, [(*item, most) for item in items], batch_size=LATE)
+        return [end["states"] for end in ends[: len(late)]]
+
+    n_descents = len(held) * n_restarts
+    patience = max_iterations if n_descents < MANY else min(PATIENCE, max_iterations)
+    ends = on([first] * len(held), patience)
+    states = [end["states"] for end in ends]
+    late = [
+        (i, int(j))
+        for i, state in enumerate(states)
+        for j in np.flatnonzero(~state.found.converged)
+    ]
+    if late and patience < max_iterations:
+        for (i, j), arrived in zip(late, apart(states, late), strict=True):
+            states[i] = jax.tree.map(
+                lambda leaf, new, j=j: np.r_[leaf[:j], new, leaf[j + 1 :]],
+                states[i],
+                arrived,
+            )
+        ends = on(states, max_iterations)
+    told = set(ends[0]) - {"states"}
+    return {name: np.stack([end[name] for end in ends]) for name in told}
 
 
 def _climb(item: Any) -> dict[str, Any]:
-    agent, free, behaviour, starts, prior_weight, tolerance, most = item
-
+    """Go on with all descents of a participant, and tell of the best."""
+    agent, free, behaviour, states, prior_weight, tolerance, most = item
     objective = Objective(agent, free, behaviour, prior_weight)
 
     def downhill(at):
         return jax.tree.map(jnp.negative, value_and_curvature(objective, at))
 
-    def down(start):
-        return newton.minimise(
-            downhill, start, max_iterations=most, tolerance=tolerance
-        )
+    def down(state):
+        return newton.proceed(downhill, state, max_iterations=most, tolerance=tolerance)
 
-    ends = jax.vmap(down)(starts)
+    states = jax.vmap(down)(states)
+    ends = states.found
     best = jax.tree.map(lambda ended: ended[jnp.argmin(ends.value)], ends)
     native = free.native(best.at)
     return {
@@ -251,6 +282,7 @@ def _climb(item: Any) -> dict[str, Any]:
         "restarts": -ends.value,
         "converged": best.converged,
         "n_iterations": best.n_iterations,
+        "states": states,
     }
 
 

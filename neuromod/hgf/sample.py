@@ -36,7 +36,6 @@ from neuromod.hgf.likelihood import (
     Objective,
     differentiable_forward,
     log_likelihood,
-    log_standard_normal,
     penalised,
 )
 from neuromod.hgf.parameters import Priors, Space, space
@@ -44,7 +43,7 @@ from neuromod.hgf.participants import Given, Participants, gather
 from neuromod.hgf.responses.response import Response
 
 N_CANDIDATES = 32
-DRAWS_AT_A_TIME = 500
+AT_A_TIME = 500
 TOGETHER = 0.1
 
 
@@ -165,7 +164,7 @@ def sample(
             progress=progress,
         )
         native = model.native(draws.positions)
-        nats = _over_draws(model.pointwise, draws.positions, model.arguments)
+        nats = model.nats(draws.positions)
     settings = {
         "parameters": results.packed(free),
         "group_sd": group_sd,
@@ -224,9 +223,17 @@ class Posterior(NamedTuple):
             # A group is looked for as one, then its members part.
             drawn["log_sd"] -= 1
             drawn["offset"] *= TOGETHER
-        heights = _heights(self.log_density, drawn, self.arguments)
-        best = np.argsort(-np.asarray(heights), stable=True)[:n_chains]
+        nats = _pointwise(self.pointwise, drawn, self.arguments)
+        heights = nats.sum(axis=1) + _log_prior(drawn)
+        best = np.argsort(-heights, stable=True)[:n_chains]
         return {name: values[best] for name, values in drawn.items()}
+
+    def nats(self, positions: Any) -> np.ndarray:
+        """Return the log probabilities of responses at every (chain, draw)."""
+        n_chains, n_draws = next(iter(positions.values())).shape[:2]
+        flat = {k: v.reshape(-1, *v.shape[2:]) for k, v in positions.items()}
+        found = _pointwise(self.pointwise, flat, self.arguments)
+        return found.reshape(n_chains, n_draws, -1)
 
     def native(self, positions: Any) -> dict[str, np.ndarray]:
         """Return native parameters by ``parameters``, and those of a group."""
@@ -292,13 +299,24 @@ def _nats(standard: Any, agent: Agent, free: Space, behaviour: Behaviour) -> Any
 
 
 def _total(standard: Any, agent: Agent, free: Space, behaviour: Behaviour) -> Any:
-    # Its prior is not each participant's own.
     return differentiable_forward(Objective(agent, free, behaviour, 0.0), standard)
 
 
+def _log_prior(at: Any) -> Any:
+    """Return the log density of a position; of positions with leading dimensions."""
+    total = 0.0
+    for name, values in at.items():
+        numpy = np if isinstance(values, np.ndarray) else jnp
+        if name == "log_sd":  # half normal, as a density of the logarithm
+            each = values - numpy.exp(2 * values) / 2
+        else:
+            each = -(values**2 + np.log(2 * np.pi)) / 2
+        total = total + each.sum(axis=(-2, -1) if name == "offset" else -1)
+    return total
+
+
 def _density_of_one(at: Any, agent: Agent, free: Space, behaviour: Behaviour) -> Any:
-    standard = at["standard"]
-    return differentiable_forward(Objective(agent, free, behaviour), standard)
+    return _total(at["standard"], agent, free, behaviour) + _log_prior(at)
 
 
 def _nats_of_one(at: Any, agent: Agent, free: Space, behaviour: Behaviour) -> Any:
@@ -315,15 +333,8 @@ def _density_of_group(
     at: Any, agent: Agent, free: Space, behaviours: Behaviour, group_sd: Any
 ) -> Any:
     each = jax.vmap(_total, (0, None, None, 0))
-    nats = jnp.sum(each(_standard(at, group_sd), agent, free, behaviours))
-    # Half normal, as a density of the logarithm.
-    spread = jnp.sum(at["log_sd"] - jnp.exp(2 * at["log_sd"]) / 2)
-    return (
-        nats
-        + spread
-        + log_standard_normal(at["mean"])
-        + log_standard_normal(at["offset"])
-    )
+    nats = each(_standard(at, group_sd), agent, free, behaviours)
+    return jnp.sum(nats) + _log_prior(at)
 
 
 def _nats_of_group(
@@ -333,31 +344,21 @@ def _nats_of_group(
     return jnp.sum(each(_standard(at, group_sd), agent, free, behaviours), axis=1)
 
 
-@partial(jit_many_kernels, static_argnums=0)
-def _heights(log_density: Callable, positions: Any, arguments: Any) -> Any:
-    return jax.vmap(lambda at: log_density(at, *arguments))(positions)
+def _pointwise(function: Callable, positions: Any, arguments: Any) -> np.ndarray:
+    """Apply a function to every position, some of them at a time."""
+    n = len(next(iter(positions.values())))
 
-
-def _over_draws(function: Callable, positions: Any, arguments: Any) -> np.ndarray:
-    """Apply a function to every (chain, draw), some of them at a time."""
-    n_chains, n_draws = jax.tree.leaves(positions)[0].shape[:2]
-    n = n_chains * n_draws
-    width = min(n, DRAWS_AT_A_TIME)
-
-    def batch(leaf, at):
-        # One shape, one compilation: the last batch begins before its turn.
-        flat = leaf.reshape(n, *leaf.shape[2:])
-        return flat[min(at, n - width) :][:width]
+    def batch(values, at):
+        # One shape, one compilation: the last batch is filled up from the first.
+        return np.take(values, range(at, at + AT_A_TIME), axis=0, mode="wrap")
 
     found = []
-    for at in range(0, n, width):
-        some = jax.tree.map(partial(batch, at=at), positions)
-        values = np.asarray(_over_batch(function, some, arguments))
-        found.append(values[max(0, at - (n - width)) :])
-    joined = np.concatenate(found)
-    return joined.reshape(n_chains, n_draws, *joined.shape[1:])
+    for at in range(0, n, AT_A_TIME):
+        some = {name: batch(values, at) for name, values in positions.items()}
+        found.append(np.asarray(_of_batch(function, some, arguments)))
+    return np.concatenate(found)[:n]
 
 
 @partial(jit_many_kernels, static_argnums=0)
-def _over_batch(function: Callable, positions: Any, arguments: Any) -> Any:
+def _of_batch(function: Callable, positions: Any, arguments: Any) -> Any:
     return jax.vmap(lambda at: function(at, *arguments))(positions)

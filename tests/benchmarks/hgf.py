@@ -102,15 +102,15 @@ def prepare_neuromod(
         series = inference.Series((outcomes,), (None,), None)
         return network, series, inference.run(network, series)
 
-    def beliefs(parameters, outcomes):
-        return believe(parameters, outcomes)[2:]
+    def columns(parameters, outcomes):
+        return _columns(believe(parameters, outcomes)[-1])
 
-    def everything(parameters, outcomes):
+    def columns_and_surprise(parameters, outcomes):
         believed = believe(parameters, outcomes)
-        return believed[-1], inference.surprise(*believed)
+        return _columns(believed[-1]), inference.surprise(*believed)
 
     def outcome_surprise(parameters, outcomes):
-        return everything(parameters, outcomes)[1]["outcome"].sum()
+        return inference.surprise(*believe(parameters, outcomes))["outcome"].sum()
 
     agent = Agent(hgf.binary_three_level(), hgf.responses.unit_square_sigmoid())
     names = ("x2.tonic_volatility", "x3.tonic_volatility")
@@ -135,10 +135,8 @@ def prepare_neuromod(
     if work == "forward":
         function = outcome_surprise
     elif work == "trajectories":
-        function, arrays = (
-            {"run": beliefs, "run and surprise": everything}[way],
-            _columns,
-        )
+        function = {"run": columns, "run and surprise": columns_and_surprise}[way]
+        arrays = {"run": list, "run and surprise": lambda found: list(found[0])}[way]
     else:
         function = choice_surprise(
             {
@@ -154,11 +152,10 @@ def prepare_neuromod(
 
 def _columns(found: Any) -> list:
     """List beliefs and predictions in the order of the peer's."""
-    beliefs, expected = found[0].beliefs, found[0].predictions
     states, names = ("x2", "x3"), ("outcome", "x2", "x3")
     moments = ("mean", "precision")
-    return [getattr(beliefs[n], key) for key in moments for n in states] + [
-        getattr(expected[n], key) for key in moments for n in names
+    return [getattr(found.beliefs[n], key) for key in moments for n in states] + [
+        getattr(found.predictions[n], key) for key in moments for n in names
     ]
 
 

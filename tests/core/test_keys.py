@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -89,6 +90,20 @@ def test_equal_items_have_equal_keys():
     assert key(Model(jnp.ones(2), "a")) == key(Model(jnp.ones(2), "a"))
     # When and where something was fitted does not change what it is.
     assert key(result(1.0, wall_seconds=1)) == key(result(1.0, wall_seconds=2))
+
+
+def test_tables_count_by_their_columns_index_and_cells():
+    table = pd.DataFrame({"who": ["a", "b"], "choice": [1.0, np.nan]})
+    changed = [
+        table,
+        table.rename(columns={"who": "subject"}),
+        table.assign(choice=[1.0, 0.0]),
+        table.astype({"choice": "float32"}),
+        table.set_axis([1, 2]),
+        table["choice"],
+    ]
+    assert len({key(item) for item in changed}) == len(changed)
+    assert key(table) == key(table.copy())
 
 
 def test_the_label_is_no_part_of_it():

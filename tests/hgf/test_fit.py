@@ -1,5 +1,8 @@
 """Fits to behaviour: references, recovery, what stands in the Result, bad input."""
 
+import importlib
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,6 +10,7 @@ import xarray as xr
 
 import neuromod as nm
 from neuromod import hgf
+from neuromod.core import cohort
 from neuromod.core.errors import InvalidInputError, ShapeError
 from tests.shared import shared
 
@@ -193,6 +197,38 @@ def test_subjects_of_unequal_length_are_fitted_each_as_alone(made_up):
     assert float(agent.network["x2"].tonic_volatility) == float(
         together.data["parameters"]["x2.tonic_volatility"].sel(subject="p1")
     )
+
+
+def test_descents_that_are_late_arrive_where_they_would_have(made_up, monkeypatch):
+    module = importlib.import_module("neuromod.hgf.fit")
+    together = fitted(tables(made_up), "choice")
+    monkeypatch.setattr(module, "MANY", 1)
+    monkeypatch.setattr(module, "PATIENCE", 3)
+    apart = fitted(tables(made_up), "choice")
+    for group in ("parameters", "scores", "history", "log_likelihood"):
+        found, expected = apart.data[group], together.data[group]
+        xr.testing.assert_allclose(found.to_dataset(), expected.to_dataset(), rtol=1e-9)
+    assert int(apart.data["history"]["n_iterations"].max()) > 3
+
+
+def fit_table(table):
+    return fitted(table["outcome"], table["choice"])
+
+
+def test_a_cohort_is_fitted_subject_by_subject_and_kept(made_up, tmp_path):
+    people, store = tables(made_up), tmp_path / "fits"
+    with ThreadPoolExecutor(2) as executor:
+        found = cohort.map(
+            fit_table, people, store=store, executor=executor, progress=False
+        )
+    together = fitted(people, "choice").data["parameters"]
+    for label, result in found.items():
+        for name in TWO:
+            one = together[name].sel(subject=label)
+            np.testing.assert_allclose(result.data["parameters"][name], one, rtol=1e-6)
+    again = cohort.map(fit_table, people, store=store, progress=False)
+    assert again.n_reused == 3
+    assert again["p1"].data.identical(found["p1"].data)
 
 
 def test_a_long_table_a_list_and_a_tree_are_one(made_up):
