@@ -200,7 +200,7 @@ def scan(
         slices = slices._replace(noise=None)
     n_steps = _count_steps(slices, n_steps)
     slices = _restrict(slices, n_steps, length)
-    if key is not None or dense is None:
+    if key is not None or not jax.tree.leaves(dense):
         slices = slices._replace(
             index=first_step + jnp.arange(n_steps, dtype=jnp.int32)
         )

@@ -27,6 +27,7 @@ import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
+from pandas.util import hash_pandas_object
 
 import neuromod
 from neuromod.core import plain
@@ -34,6 +35,7 @@ from neuromod.core.errors import InvalidInputError, invalid
 from neuromod.core.provenance import checksum
 from neuromod.core.result import Result
 
+HASH_ROWS: Any = hash_pandas_object  # pandas tells no type of it
 Constant = (
     bool | int | float | complex | str | tuple | list | dict | np.ndarray | jax.Array
 )
@@ -96,9 +98,10 @@ class _Reduction:
             name = str(getattr(value, "name", None))
             return {"$labelled": [type(value).__name__, name, checksum(value), packed]}
         if isinstance(value, pd.DataFrame | pd.Series):
-            columns = value.to_frame().dtypes if value.ndim == 1 else value.dtypes
-            rows = checksum(np.asarray(pd.util.hash_pandas_object(value)))
-            return {"$table": [[f"{k} {dtype}" for k, dtype in columns.items()], rows]}
+            table = value.to_frame() if isinstance(value, pd.Series) else value
+            columns = [f"{name} {table[name].dtype}" for name in table.columns]
+            rows = np.asarray(HASH_ROWS(value))
+            return {"$table": [columns, checksum(rows)]}
         if isinstance(value, Result):  # its provenance tells when, not what
             return {
                 "$result": self.pack([value.model, value.data, value.config], where)

@@ -154,12 +154,12 @@ def _windows(n_warmup: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def begin(
-    flat: np.ndarray, seed: int, n_draws: int, target: float, settings: Settings
+    flat: Any, seed: int, n_draws: int, target: float, settings: Settings
 ) -> tuple[Chain, dict[str, Array]]:
     """Return chains before their first step, and room for what they draw."""
     (n_chains, n_parameters), real = flat.shape, flat.dtype
 
-    def rows(value: Any, *shape: int, kind: Any = real) -> np.ndarray:
+    def rows(value: Any, *shape: int, kind: Any = real) -> Any:
         return np.full((n_chains, *shape), value, kind)
 
     zero, still = rows(0), rows(0, n_parameters)
@@ -172,14 +172,15 @@ def begin(
         scale, zero, still, np.zeros_like(scale),
     )  # fmt: skip
     tree = Tree(point := Point(flat, still, zero, still), zero, still)
-    keys = np.random.SeedSequence(seed).generate_state(2 * n_chains, np.uint32)
+    keys: Any = np.random.SeedSequence(seed).generate_state(2 * n_chains, np.uint32)
     chains = Chain(
         point, point, tree, none, point, tree, none, no, marks, marks,
         zero, zero, none, no, no, none - 1, keys.reshape(n_chains, 2), adaptation,
     )  # fmt: skip
     records = jax.eval_shape(jax.vmap(_record), chains)
     shapes = {k: (n_chains, n_draws, *r.shape[1:]) for k, r in records.items()}
-    return chains, {k: np.zeros(shapes[k], r.dtype) for k, r in records.items()}
+    kept: Any = {k: np.zeros(shapes[k], r.dtype) for k, r in records.items()}
+    return chains, kept
 
 
 def _record(chain: Chain) -> dict[str, Array]:

@@ -220,7 +220,7 @@ def climb(
     starts = np.concatenate([np.zeros((1, len(free.names))), drawn]).astype(numbers)
     limits = (np.array(prior_weight, numbers), np.array(tolerance, numbers))
     held = [in_precision((agent, free, one), precision) for one in participants.padded]
-    first = jax.tree.map(np.asarray, jax.vmap(newton.begin)(starts))
+    first = jax.tree.map(np.asarray, jax.vmap(newton.begin)(jnp.asarray(starts)))
 
     def on(states, most):
         most = np.array(most, np.int32)

@@ -114,7 +114,7 @@ def prepare_neuromod(
 
     agent = Agent(hgf.binary_three_level(), hgf.responses.unit_square_sigmoid())
     names = ("x2.tonic_volatility", "x3.tonic_volatility")
-    priors = {name: hgf.Normal(0.0, 1.0) for name in names}
+    priors: dict[Any, Any] = {name: hgf.Normal(0.0, 1.0) for name in names}
     priors["response.inverse_temperature"] = hgf.LogNormal(0.0, 1.0)
     free = space(agent, priors)
 

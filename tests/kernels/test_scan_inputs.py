@@ -160,3 +160,9 @@ def test_events_must_be_known():
         )(jnp.array([1, 2]))
     with pytest.raises(ValueError, match=r"got arrays of no steps.*give n_steps"):
         scan(leaky, jnp.float32(0), Events(np.array([1]), jnp.ones(1)))
+
+
+def test_steps_without_inputs_are_counted_by_their_number():
+    inputs = {"a": None, "b": ()}
+    found = scan(lambda c, x: (c + 1, c), jnp.int32(0), inputs, n_steps=4)
+    assert found.outputs.tolist() == [0, 1, 2, 3]
