@@ -34,7 +34,7 @@ SYNONYMS = {
     "log_likelihood": ["ll", "log_lik", "loglik", "loglike"],
     "max_iterations": ["iterations", "max_iter", "max_iters", "maxiter", "n_iter"],
     "n_folds": ["n_splits", "cv"],
-    "n_neurons": ["neurons_count", "n_cells", "n_units"],
+    "n_neurons": ["neurons_count"],
     "n_restarts": ["n_init", "n_inits", "n_starts", "restarts"],
     "n_states": ["k", "n_hidden_states", "n_state", "states_count"],
     "n_steps": ["n_timesteps", "n_time_steps", "nsteps", "steps"],

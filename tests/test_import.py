@@ -80,7 +80,8 @@ def test_every_public_name_is_there():
 
 
 @pytest.mark.parametrize(
-    "package", ["core", "kernels", "io", "switching", "hgf", "datasets", "cli"]
+    "package",
+    ["core", "kernels", "io", "switching", "hgf", "reactivation", "datasets", "cli"],
 )
 def test_every_package_has_a_face_of_literal_names(package):
     file = ROOT / "neuromod" / package / "__init__.py"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from neuromod.core import sampling as sampling
     from neuromod.core import sequences as sequences
     from neuromod.core import style as style
+    from neuromod.core import training as training
     from neuromod.core import validation as validation
     from neuromod.core.cohort import CohortResult as CohortResult
     from neuromod.core.devices import xla_hint as xla_hint
@@ -48,6 +49,7 @@ __all__ = [
     "sampling",
     "sequences",
     "style",
+    "training",
     "validation",
     "xla_hint",
 ]

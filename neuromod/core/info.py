@@ -22,6 +22,7 @@ REQUIRED = (
     "jaxlib",
     "equinox",
     "jaxtyping",
+    "diffrax",
     "numpyro",
     "optax",
     "xarray",

@@ -1,6 +1,6 @@
 """Fits over many random seeds: one model and one set of arrays with a seed axis.
 
-A fit is over many seeds when its ``parameters`` (or its ``posterior``) have the
+A fit is over many seeds when its ``parameters``, ``posterior`` or ``history`` have the
 dimension ``seed``. Its model is then a stack: each array has a leading axis for the
 seeds, in the order of their labels.
 """
@@ -17,7 +17,7 @@ from neuromod.core.errors import NotFittedError, ShapeError, invalid
 
 def labels(data: xr.DataTree) -> list[Any] | None:
     """Return the seeds of a fit over many, else None."""
-    for group in ("parameters", "posterior"):
+    for group in ("parameters", "posterior", "history"):
         if group in data.children and "seed" in data.children[group].dims:
             dataset = data.children[group].to_dataset()
             return dataset["seed"].to_numpy().tolist()

@@ -1,0 +1,41 @@
+"""Noisy networks that learn where they are, and replay it when they sleep."""
+
+from neuromod.reactivation import measures as measures
+from neuromod.reactivation import noise as noise
+from neuromod.reactivation.codes import HeadDirectionCode as HeadDirectionCode
+from neuromod.reactivation.codes import PlaceCode as PlaceCode
+from neuromod.reactivation.navigator import Navigator as Navigator
+from neuromod.reactivation.network import GRUNetwork as GRUNetwork
+from neuromod.reactivation.network import VanillaNetwork as VanillaNetwork
+from neuromod.reactivation.presets import Recipe as Recipe
+from neuromod.reactivation.presets import untrained as untrained
+from neuromod.reactivation.sleep import sleep as sleep
+from neuromod.reactivation.tasks import HeadDirection as HeadDirection
+from neuromod.reactivation.tasks import LinearTrack as LinearTrack
+from neuromod.reactivation.tasks import Predictive as Predictive
+from neuromod.reactivation.tasks import Recorded as Recorded
+from neuromod.reactivation.tasks import SpatialNavigation as SpatialNavigation
+from neuromod.reactivation.tasks import TMaze as TMaze
+from neuromod.reactivation.tasks import Triangle as Triangle
+from neuromod.reactivation.train import train as train
+
+__all__ = [
+    "GRUNetwork",
+    "HeadDirection",
+    "HeadDirectionCode",
+    "LinearTrack",
+    "Navigator",
+    "PlaceCode",
+    "Predictive",
+    "Recipe",
+    "Recorded",
+    "SpatialNavigation",
+    "TMaze",
+    "Triangle",
+    "VanillaNetwork",
+    "measures",
+    "noise",
+    "sleep",
+    "train",
+    "untrained",
+]

@@ -1,0 +1,54 @@
+"""Training: networks learn, seeds side by side, from file to file."""
+
+import numpy as np
+import pytest
+
+import neuromod as nm
+from neuromod import reactivation
+from neuromod.core.errors import InvalidInputError
+
+SMALL = {"n_steps": 60, "n_units": 24, "n_trials": 16, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    task = reactivation.HeadDirection(n_cells=16, n_steps=10)
+    return reactivation.train(task, seed=[0, 1], learning_rate=3e-3, **SMALL)
+
+
+def test_the_error_falls(trained):
+    loss = trained.data["history"]["loss"]
+    assert loss.dims == ("seed", "step")
+    assert (loss[:, -10:].mean("step") < 0.6 * loss[:, :3].mean("step")).all()
+
+
+def test_only_weights_are_learned(trained):
+    model = trained.sel(seed=1).model
+    fresh = reactivation.untrained(
+        reactivation.HeadDirection(n_cells=16, n_steps=10), 1, n_units=24
+    )
+    for name, layer in fresh.network.layers().items():
+        assert not np.array_equal(layer.weight, model.network.layers()[name].weight)
+    preferred = fresh.task.code.preferred
+    np.testing.assert_allclose(model.task.code.preferred, preferred, atol=1e-6)
+    noise = float(model.network.recurrent_noise)
+    assert noise == pytest.approx(fresh.network.recurrent_noise)
+
+
+def test_a_result_comes_back_from_a_file_and_sleeps_the_same(trained, tmp_path):
+    one = trained.sel(seed=0)
+    again = nm.load(one.save(tmp_path / "network.nc"))
+    night = [reactivation.sleep(r, 0.2, seed=0, n_trials=3) for r in (one, again)]
+    assert night[0].identical(night[1])
+
+
+def test_a_recipe_is_what_its_settings_say():
+    gated = reactivation.untrained("demo", 0, kind="gru", n_units=8, leak=0.5)
+    assert type(gated.network).__name__ == "GRUNetwork"
+    assert gated.network.leak == pytest.approx(0.5)
+    with pytest.raises(InvalidInputError, match="n_units"):
+        reactivation.untrained("demo", 0, n_unit=8)
+    with pytest.raises(InvalidInputError, match="demo"):
+        reactivation.train("dmo", seed=0)
+    with pytest.raises(InvalidInputError, match="leak"):
+        reactivation.untrained("demo", 0, leak=1.5)
