@@ -59,6 +59,9 @@ DIMENSIONS: dict[str, str] = {
     "seed": "random seed of a repeated fit",
     "restart": "repetition of a fit from another starting point",
     "iteration": "iteration of a fit",
+    "event": "event in a recording, such as a burst of a population",
+    "shuffle": "shuffled copy of the data",
+    "position": "bin of a place map",
 }
 
 

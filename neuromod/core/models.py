@@ -30,6 +30,7 @@ from neuromod.core.errors import DataFormatError, InvalidInputError, invalid
 
 MODEL_CLASSES: dict[str, str] = {
     "Agent": "neuromod.hgf.agent:Agent",
+    "AttractorField": "neuromod.reactivation.field:AttractorField",
     "BayesOptimal": "neuromod.hgf.responses.perception:BayesOptimal",
     "BernoulliBandit": "neuromod.hgf.acting:BernoulliBandit",
     "BetaReport": "neuromod.hgf.responses.continuous:BetaReport",

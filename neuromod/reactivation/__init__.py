@@ -2,8 +2,10 @@
 
 from neuromod.reactivation import measures as measures
 from neuromod.reactivation import noise as noise
+from neuromod.reactivation import replay as replay
 from neuromod.reactivation.codes import HeadDirectionCode as HeadDirectionCode
 from neuromod.reactivation.codes import PlaceCode as PlaceCode
+from neuromod.reactivation.field import AttractorField as AttractorField
 from neuromod.reactivation.navigator import Navigator as Navigator
 from neuromod.reactivation.network import GRUNetwork as GRUNetwork
 from neuromod.reactivation.network import VanillaNetwork as VanillaNetwork
@@ -20,6 +22,7 @@ from neuromod.reactivation.tasks import Triangle as Triangle
 from neuromod.reactivation.train import train as train
 
 __all__ = [
+    "AttractorField",
     "GRUNetwork",
     "HeadDirection",
     "HeadDirectionCode",
@@ -35,6 +38,7 @@ __all__ = [
     "VanillaNetwork",
     "measures",
     "noise",
+    "replay",
     "sleep",
     "train",
     "untrained",

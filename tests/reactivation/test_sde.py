@@ -77,8 +77,8 @@ def test_the_network_converges_to_the_equation_with_strong_order_one():
     # additive, so Euler-Maruyama is of order 1, not of order 1/2.
     sizes, squares = [1, 2, 4, 8], []
     with jax.enable_x64(True):
-        for seed in range(12):
-            truth = continuous(128, "heun", seed)[-1]
+        for seed in range(10):
+            truth = continuous(64, "heun", seed)[-1]
             moved = increments(brownian(seed))
             ends = jnp.stack([discrete(moved, n)[-1] for n in sizes])
             squares.append(np.mean((ends - truth[None]) ** 2, axis=1))
