@@ -74,7 +74,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float
-from scipy import optimize, special
+from scipy import integrate, optimize
 
 from neuromod.core.dimensions import (
     require_integer,
@@ -226,17 +226,21 @@ class AttractorField(eqx.Module):
     def travel_speed(self) -> float:
         """The speed (rad/s) at which the bump travels by itself; 0 below the boundary.
 
-        For small m; a strong adaptation that is not slow makes the bump wider too.
+        To a relative error of about m / 2: strong adaptation widens the bump too.
         """
         if self.adaptation_strength <= 1:
             return 0.0
 
-        def excess(spread):  # of <1 / (1 + q^2 w^2)>, with w^2 = 3 a^2 spread
-            tail = special.erfcx((2 * spread) ** -0.5)
-            mean = (1 - np.sqrt(np.pi / (2 * spread)) * tail) / spread
-            return mean - 1 / self.adaptation_strength
+        lost = 1 - 1 / self.adaptation_strength
 
-        spread: Any = optimize.brentq(excess, 1e-8, 2 * self.adaptation_strength)
+        def excess(spread):  # of 1 - <1 / (1 + q^2 w^2)>, where w^2 = 3 a^2 spread
+            def moment(q):
+                return q**4 / (1 + spread * q**2) * np.exp(-(q**2) / 2)
+
+            mean = integrate.quad(moment, 0, np.inf)[0] / (np.pi / 2) ** 0.5
+            return spread * mean - lost
+
+        spread: Any = optimize.brentq(excess, lost / 6, self.adaptation_strength)
         reach = self.connection_width * (3 * spread) ** 0.5
         return float(reach / self.adaptation_time_constant)
 
