@@ -62,6 +62,8 @@ DIMENSIONS: dict[str, str] = {
     "event": "event in a recording, such as a burst of a population",
     "shuffle": "shuffled copy of the data",
     "position": "bin of a place map",
+    "condition": "how a network ran: awake, asleep, or as a control",
+    "point": "state where the dynamics of a network stand still, or nearly",
 }
 
 

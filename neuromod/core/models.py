@@ -142,7 +142,8 @@ def rebuild(packed: Any, dataset: xr.Dataset, classes: Mapping[str, type]) -> An
             return _build(packed["root"], leaves, classes)
         if seeds > MAX_SEEDS or any(len(v) != seeds for v in leaves.values()):
             raise DataFormatError(f"the arrays of the model do not have {seeds} seeds")
-        each = [{name: v[i] for name, v in leaves.items()} for i in range(seeds)]
+        # A number of each seed stays an array without dimensions, not a NumPy scalar.
+        each = [{k: np.asarray(v[i]) for k, v in leaves.items()} for i in range(seeds)]
         return stack([_build(packed["root"], one, classes) for one in each])
 
 

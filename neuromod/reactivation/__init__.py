@@ -5,6 +5,7 @@ from neuromod.reactivation import noise as noise
 from neuromod.reactivation import replay as replay
 from neuromod.reactivation.codes import HeadDirectionCode as HeadDirectionCode
 from neuromod.reactivation.codes import PlaceCode as PlaceCode
+from neuromod.reactivation.controls import measure as measure
 from neuromod.reactivation.field import AttractorField as AttractorField
 from neuromod.reactivation.navigator import Navigator as Navigator
 from neuromod.reactivation.network import GRUNetwork as GRUNetwork
@@ -19,7 +20,10 @@ from neuromod.reactivation.tasks import Recorded as Recorded
 from neuromod.reactivation.tasks import SpatialNavigation as SpatialNavigation
 from neuromod.reactivation.tasks import TMaze as TMaze
 from neuromod.reactivation.tasks import Triangle as Triangle
+from neuromod.reactivation.theory import check_theory as check_theory
+from neuromod.reactivation.theory import fixed_points as fixed_points
 from neuromod.reactivation.train import train as train
+from neuromod.reactivation.wake import wake as wake
 
 __all__ = [
     "AttractorField",
@@ -36,10 +40,14 @@ __all__ = [
     "TMaze",
     "Triangle",
     "VanillaNetwork",
+    "check_theory",
+    "fixed_points",
+    "measure",
     "measures",
     "noise",
     "replay",
     "sleep",
     "train",
     "untrained",
+    "wake",
 ]

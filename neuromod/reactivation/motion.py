@@ -86,6 +86,16 @@ def as_array(given: Any) -> Values:
     return given if is_array else np.asarray(given, float)
 
 
+def draw_rayleigh(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Draw from a Rayleigh distribution of scale 1; every number is finite.
+
+    `jax.random.rayleigh` takes the logarithm of a uniform number, which is 0 once in
+    2^23 draws of float32: sooner or later in every training.
+    """
+    uniform = jax.random.uniform(key, shape)
+    return jnp.sqrt(-2 * jnp.log(jnp.maximum(uniform, 2.0**-24)))
+
+
 def relax(
     value: Float[Array, "*batch"], noise: Float[Array, "*batch"], forgotten: Any
 ) -> Float[Array, "*batch"]:

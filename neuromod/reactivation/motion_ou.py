@@ -41,7 +41,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from neuromod import kernels
 from neuromod.core.dimensions import require_non_negative, require_positive
 from neuromod.core.errors import invalid
-from neuromod.reactivation.motion import Bounds, Motion, Path, relax
+from neuromod.reactivation.motion import Bounds, Motion, Path, draw_rayleigh, relax
 from neuromod.reactivation.motion_walk import (
     box_bounds,
     require_box,
@@ -159,7 +159,7 @@ class OrnsteinUhlenbeck(Motion):
         keys = jax.random.split(key, 4)
         half = self._half(jnp.result_type(float))
         position = jax.random.uniform(keys[0], (n_trials, len(self.box)), minval=-1)
-        speed = self.speed_scale * jax.random.rayleigh(keys[1], 1.0, (n_trials,))
+        speed = self.speed_scale * draw_rayleigh(keys[1], (n_trials,))
         heading = jax.random.uniform(keys[2], (n_trials,), maxval=2 * np.pi)
         forgotten = self.time_step / self.turn_coherence_time
         spread = self.turn_sd / jnp.sqrt(1 - forgotten / 2)

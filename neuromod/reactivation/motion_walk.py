@@ -44,7 +44,7 @@ from neuromod.core.dimensions import (
     require_positive,
 )
 from neuromod.core.errors import ShapeError, invalid
-from neuromod.reactivation.motion import Bounds, Motion, Path, wrap
+from neuromod.reactivation.motion import Bounds, Motion, Path, draw_rayleigh, wrap
 
 N_RELAXATIONS = 3
 
@@ -232,7 +232,7 @@ class RandomWalk(Motion):
             position * half[None],
             jax.random.uniform(keys[1], (n_trials,), maxval=2 * np.pi),
             self.turn_mean + self.turn_sd * jax.random.normal(keys[2], shape),
-            self.speed_scale * jax.random.rayleigh(keys[3], 1.0, shape),
+            self.speed_scale * draw_rayleigh(keys[3], shape),
         )
 
     def follow(self, draws: Draws) -> Walk:

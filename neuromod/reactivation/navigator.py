@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
+from neuromod.core import seeds
 from neuromod.core.errors import NotFittedError, invalid
 from neuromod.core.result import Result
 from neuromod.reactivation import inference
@@ -65,12 +66,37 @@ def trainable(navigator: Navigator) -> Navigator:
     )
 
 
+def navigators_of(given: Navigator | Result) -> dict[Any, Navigator]:
+    """Return the navigators of a trained Result by their seeds; one alone as None."""
+    if isinstance(given, Result):
+        labels = seeds.labels(given.data)
+        if labels is not None:
+            return {seed: given.sel(seed=seed).model for seed in labels}
+    return {None: navigator_of(given)}
+
+
 def navigator_of(given: Navigator | Result) -> Navigator:
-    """Return the navigator of a trained Result, or the one that was given."""
+    """Return the navigator of a trained Result, or the one that was given.
+
+    Raises
+    ------
+    NotFittedError
+        If it is neither.
+    InvalidInputError
+        If it is many, of several seeds.
+    """
     model = given.model if isinstance(given, Result) else given
     if not isinstance(model, Navigator):
         raise NotFittedError(
             f"network: got {type(model).__name__}, expected what reactivation.train "
             "returns, or a Navigator(network, task)."
+        )
+    labels = seeds.labels(given.data) if isinstance(given, Result) else None
+    if labels is not None:
+        raise invalid(
+            "network",
+            f"networks of the seeds {labels}",
+            "one network",
+            f"Choose one: result.sel(seed={labels[0]}).",
         )
     return model

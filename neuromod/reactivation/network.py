@@ -38,6 +38,7 @@ from neuromod.core.dimensions import require_integer
 from neuromod.core.errors import choice, invalid
 from neuromod.reactivation.noise import LAWS
 
+Values = Array | np.ndarray
 ACTIVATIONS = {
     "relu": jax.nn.relu,
     "tanh": jnp.tanh,
@@ -57,8 +58,8 @@ class Layer(eqx.Module):
         None for none.
     """
 
-    weight: Float[Array, "out in"]
-    bias: Float[Array, " out"] | None = None
+    weight: Float[Values, "out in"]
+    bias: Float[Values, " out"] | None = None
 
     @classmethod
     def random(
@@ -219,8 +220,8 @@ noise_law, noise_inside, activation
     input_noise: Any = 0.0
     recurrent_noise: Any = 0.0
     output_noise: Any = 0.0
-    signs: Float[Array, " unit"] | None = None
-    connections: Float[Array, "unit unit"] | None = None
+    signs: Float[Values, " unit"] | None = None
+    connections: Float[Values, "unit unit"] | None = None
     noise_law: str = eqx.field(default="gaussian", static=True)
     noise_inside: bool = eqx.field(default=False, static=True)
     activation: str = eqx.field(default="relu", static=True)
@@ -252,7 +253,7 @@ noise_law, noise_inside, activation
         return self.input_layer.weight.shape[1]
 
     @property
-    def recurrent_weight(self) -> Float[Array, "unit unit"]:
+    def recurrent_weight(self) -> Float[Values, "unit unit"]:
         """The recurrent weights as they act, (to, from)."""
         weight = self.recurrent_layer.weight
         if self.signs is not None:

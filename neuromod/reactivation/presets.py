@@ -9,6 +9,7 @@ from neuromod.core.errors import choice, did_you_mean, invalid
 from neuromod.reactivation.navigator import Navigator
 from neuromod.reactivation.network import GRUNetwork, VanillaNetwork
 from neuromod.reactivation.tasks import HeadDirection, SpatialNavigation
+from neuromod.reactivation.tasks.task import Task
 
 KINDS: Mapping[str, Any] = {"vanilla": VanillaNetwork, "gru": GRUNetwork}
 SCHEDULES = ("constant", "cosine")
@@ -134,7 +135,7 @@ def untrained(given: Any, seed: int, **settings: Any) -> Navigator:
     Parameters
     ----------
     given
-        A task, or the name of a preset.
+        A task, a function that returns one for a seed, or the name of a preset.
     seed
         Of the weights, and of the cells of a preset.
     """
@@ -146,6 +147,15 @@ def resolve(given: Any, settings: Mapping[str, Any]) -> tuple[Any, Recipe]:
     """Return the task as a function of the seed, and the recipe."""
     if isinstance(given, str):
         task, recipe = preset(given)
-    else:
+    elif isinstance(given, Task):
         task, recipe = (lambda seed: given), Recipe()
+    elif callable(given):
+        task, recipe = given, Recipe()
+    else:
+        known = ", ".join(map(repr, PRESETS))
+        raise invalid(
+            "task",
+            type(given).__name__,
+            f"a task, a function of the seed that returns one, or one of {known}",
+        )
     return task, recipe_with(recipe, settings)

@@ -28,7 +28,8 @@ from neuromod.core.errors import choice, invalid
 from neuromod.core.result import Result
 from neuromod.reactivation import noise
 from neuromod.reactivation.inference import Carry, Conditions, begin, record
-from neuromod.reactivation.navigator import Navigator, navigator_of
+from neuromod.reactivation.navigator import Navigator, navigators_of
+from neuromod.reactivation.telling import by_seed, labelled, told
 
 SCHEMES = ("scaled", "same", "absolute", "zero")
 INITIALS = ("code", "awake state")
@@ -62,7 +63,8 @@ def sleep(
     Parameters
     ----------
     network
-        What `train` returned, or a `Navigator`.
+        What `train` returned, or a `Navigator`. Networks of several seeds sleep one
+        after another.
     duration
         Of what is recorded (s).
     seed
@@ -102,40 +104,45 @@ def sleep(
     -------
     Dataset
         ``position`` (trial, time, space); ``state`` (trial, time, unit) and ``output``
-        (trial, time, cell) if asked for.
+        (trial, time, cell) if asked for. Before these, ``seed``, if the network was
+        trained with several.
 
     Raises
     ------
     InvalidInputError
         If an argument has no such value.
     """
-    navigator = navigator_of(network)
-    task = navigator.task
-    time_step = float(task.time_step)
-    n_records = _n_steps(duration, "duration", time_step) // require_integer(
-        record_every, "record_every"
-    )
+    navigators = navigators_of(network)
+    any_one = next(iter(navigators.values()))
+    time_step = float(any_one.task.time_step)
+    record_every = require_integer(record_every, "record_every")
+    n_records = _n_steps(duration, "duration", time_step) // record_every
     if n_records < 1:
         raise invalid("duration", duration, f"at least {record_every * time_step} s")
     n_before = _n_steps(burn_in, "burn_in", time_step) if burn_in else 0
     conditions = _conditions(
-        navigator,
+        any_one,
         choice("scheme", scheme, SCHEMES),
         noise_scale,
         (adaptation, adaptation_time_constant),
         momentum,
         state_noise,
     )
-    choice("decoder", decoder, DECODERS)
+    asked = (choice("decoder", decoder, DECODERS), bool(states), bool(outputs))
     seed = require_integer(seed, "seed", minimum=0)
     n_trials = require_integer(n_trials, "n_trials")
     keys = jax.random.split(jax.random.key(seed))
-    carry = _start(navigator, initial, keys[0], n_trials, conditions)
-    asked = (decoder, bool(states), bool(outputs))
-    found = _asleep(
-        navigator, carry, conditions, keys[1], n_before, n_records, record_every, asked
-    )
-    return _dataset(task, jax.tree.map(np.asarray, found), n_before, record_every)
+    time = (n_before + record_every * np.arange(1, n_records + 1)) * time_step
+
+    def night(navigator):
+        carry = _start(navigator, initial, keys[0], n_trials, conditions)
+        found = _asleep(
+            navigator, carry, conditions, keys[1], n_before, n_records, record_every,
+            asked,
+        )  # fmt: skip
+        return labelled(navigator, found, time)
+
+    return by_seed({label: night(one) for label, one in navigators.items()})
 
 
 def _n_steps(seconds: float, name: str, time_step: float) -> int:
@@ -200,7 +207,7 @@ def _start(
 ) -> Carry:
     if isinstance(initial, str):
         if choice("initial", initial, INITIALS) == "code":
-            state = navigator.first_states(key, n_trials).state
+            state = _encoded(navigator, key, n_trials)
         else:
             state = _last_awake(navigator, key, n_trials)
         return begin(state, conditions)
@@ -211,6 +218,11 @@ def _start(
             "initial", f"an array {state.shape}", f"finite numbers {expected}"
         )
     return begin(state, conditions)
+
+
+@partial(jax.jit, static_argnums=2)
+def _encoded(navigator: Navigator, key: Any, n_trials: int) -> Any:
+    return navigator.first_states(key, n_trials).state
 
 
 @partial(jax.jit, static_argnums=2)
@@ -231,17 +243,7 @@ def _asleep(
     every: int,
     asked: tuple[str, bool, bool],
 ) -> Any:
-    decoder, with_states, with_outputs = asked
-    network, code = navigator.network, navigator.task.code
-
-    def told(state):
-        output = network.read_out(state)
-        found = {"position": code.decode(output, method=decoder)}
-        if with_states:
-            found["state"] = state
-        if with_outputs:
-            found["output"] = output
-        return found
+    network = navigator.network
 
     if n_before:
         carry, _ = record(
@@ -249,26 +251,8 @@ def _asleep(
             conditions=conditions,
         )  # fmt: skip
     _, found = record(
-        network, carry, told, noise=key, n_records=n_records, every=every,
+        network, carry, lambda state: told(navigator, state, *asked), noise=key,
+        n_records=n_records, every=every,
         first_step=n_before, conditions=conditions,
     )  # fmt: skip
     return found
-
-
-def _dataset(task: Any, found: Any, n_before: int, every: int) -> xr.Dataset:
-    dims = {"position": "space", "state": "unit", "output": "cell"}
-    units = {"position": "rad" if task.code.periodic else "m"}
-    n_records = len(found["position"])
-    time = (n_before + every * np.arange(1, n_records + 1)) * float(task.time_step)
-    variables = {
-        name: (
-            ("trial", "time", dims[name]),
-            np.swapaxes(values, 0, 1),
-            {"units": units[name]} if name in units else {},
-        )
-        for name, values in found.items()
-    }
-    dataset = xr.Dataset(variables, {"time": ("time", time, {"units": "s"})})
-    if found["position"].shape[-1] == 2:
-        dataset = dataset.assign_coords(space=["x", "y"])
-    return dataset

@@ -55,7 +55,8 @@ def train(
     Parameters
     ----------
     task
-        A task, or the name of a preset with its task: "demo" (a minute),
+        A task, a function that returns one for a seed, or the name of a preset with
+        its task: "demo" (a minute),
         "head_direction_small", or the published "spatial_navigation",
         "spatial_navigation_biased", "spatial_navigation_gru", "sorscher_2019" and
         "head_direction" (hours).
@@ -127,7 +128,9 @@ def train(
         )
     dims = ("seed", "step") if several else ("step",)
     loss = np.asarray(found.history["loss"]) / _factor(recipe, built[0])
-    history = xr.Dataset({"loss": (dims, loss, {"long_name": "mean squared error"})})
+    labels = {"seed": seeds} if several else {}
+    told = {"loss": (dims, loss, {"long_name": "mean squared error"})}
+    history = xr.Dataset(told, labels)
     tree = xr.DataTree.from_dict({"/history": history})
     return Result(
         found.parameters,

@@ -8,7 +8,7 @@ import pytest
 from scipy import integrate, stats
 
 from neuromod.core.errors import InvalidInputError
-from neuromod.reactivation.motion import wrap
+from neuromod.reactivation.motion import draw_rayleigh, wrap
 from neuromod.reactivation.motion_ou import OrnsteinUhlenbeck
 from neuromod.reactivation.motion_recorded import Recording
 from neuromod.reactivation.motion_tour import Tour
@@ -417,3 +417,10 @@ def test_windows_come_from_one_recording_each_and_all_alike():
 def test_impossible_motion_is_refused(make, message):
     with pytest.raises(InvalidInputError, match=message):
         make()
+
+
+def test_a_uniform_number_of_zero_is_no_infinite_speed():
+    # Of this key's numbers, as a sweep found, one is 0: its logarithm is infinite.
+    key, shape = jax.random.key(4), (2**20,)
+    assert (jax.random.uniform(key, shape) == 0).any()
+    assert jnp.isfinite(draw_rayleigh(key, shape)).all()

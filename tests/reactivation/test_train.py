@@ -35,11 +35,13 @@ def test_only_weights_are_learned(trained):
     assert noise == pytest.approx(fresh.network.recurrent_noise)
 
 
-def test_a_result_comes_back_from_a_file_and_sleeps_the_same(trained, tmp_path):
-    one = trained.sel(seed=0)
+@pytest.mark.parametrize("many", [False, True])
+def test_a_result_comes_back_from_a_file_and_sleeps_the_same(trained, tmp_path, many):
+    one = trained if many else trained.sel(seed=0)
     again = nm.load(one.save(tmp_path / "network.nc"))
     night = [reactivation.sleep(r, 0.2, seed=0, n_trials=3) for r in (one, again)]
     assert night[0].identical(night[1])
+    assert night[0]["position"].dims[0] == ("seed" if many else "trial")
 
 
 def test_a_recipe_is_what_its_settings_say():

@@ -18,6 +18,7 @@ from neuromod.reactivation.measures.components import (
 from neuromod.reactivation.measures.components import project as project
 from neuromod.reactivation.measures.density import Density as Density
 from neuromod.reactivation.measures.density import Uniform as Uniform
+from neuromod.reactivation.measures.density import has_density as has_density
 from neuromod.reactivation.measures.density import histogram as histogram
 from neuromod.reactivation.measures.density import histogram_kl as histogram_kl
 from neuromod.reactivation.measures.density import kernel_density as kernel_density
@@ -76,6 +77,7 @@ __all__ = [
     "fixed_points",
     "gaussian_score",
     "grid",
+    "has_density",
     "histogram",
     "histogram_kl",
     "kernel_density",

@@ -52,7 +52,7 @@ def require_stationary(first_step: int, stationary_after: int) -> None:
         )
 
 
-def caution_manifold(cosine: Any, amplitude: Any) -> None:
+def caution_manifold(cosine: Any, amplitude: Any) -> list[str]:
     """Warn where outputs are too far from the code for decoded positions to mean much.
 
     Parameters
@@ -60,25 +60,31 @@ def caution_manifold(cosine: Any, amplitude: Any) -> None:
     cosine, amplitude : any shape
         As `manifold_fit` gives them; their means count.
 
+    Returns
+    -------
+    list of str
+        What it warned of.
+
     Warns
     -----
     MisleadingWarning
         If the mean cosine is below 0.5, or the mean amplitude below 0.3.
     """
+    told = []
     for name, value, least in (
         ("cosine with the code", float(np.mean(cosine)), LEAST_COSINE),
         ("amplitude relative to the code", float(np.mean(amplitude)), LEAST_AMPLITUDE),
     ):
         if not value >= least:
-            text = (
+            told.append(
                 f"outputs have a mean {name} of {value:.2f}, less than {least}: "
                 "decoded positions, and all that is computed from them, say little "
                 "here. Look at the outputs; more training or less noise may help."
             )
-            warnings.warn(text, MisleadingWarning, stacklevel=2)
+    return _warned(told)
 
 
-def caution_divergence(trained: Any, untrained: Any) -> None:
+def caution_divergence(trained: Any, untrained: Any) -> list[str]:
     """Warn where the divergence does not tell a trained network from an untrained one.
 
     Parameters
@@ -86,16 +92,28 @@ def caution_divergence(trained: Any, untrained: Any) -> None:
     trained, untrained : (seed,)
         Divergences (nats) of their decoded positions from the same reference.
 
+    Returns
+    -------
+    list of str
+        What it warned of.
+
     Warns
     -----
     MisleadingWarning
         If some untrained network is as near to the reference as some trained one.
     """
     worst, best = float(np.max(trained)), float(np.min(untrained))
-    if not worst < best:
-        text = (
-            f"an untrained network reaches a divergence of {best:.2f} nats, a trained "
-            f"one {worst:.2f}: this number alone does not show reactivation. Compare "
-            "cosine to the code, step length and within-trajectory variance."
-        )
-        warnings.warn(text, MisleadingWarning, stacklevel=2)
+    if worst < best:
+        return []
+    text = (
+        f"an untrained network reaches a divergence of {best:.2f} nats, a trained "
+        f"one {worst:.2f}: this number alone does not show reactivation. Compare "
+        "cosine to the code, step length and within-trajectory variance."
+    )
+    return _warned([text])
+
+
+def _warned(told: list[str]) -> list[str]:
+    for text in told:
+        warnings.warn(text, MisleadingWarning, stacklevel=3)
+    return told

@@ -20,24 +20,20 @@ $$
 
 and is the steadier number.
 
-On a circle the kernel is a von Mises density $\propto e^{\kappa\cos(\theta-\theta_i)}$
-with $\kappa = 1/h^2$: that is the Gaussian kernel of width $h$ on the embedded points
-$(\cos\theta, \sin\theta)$, restricted to the circle and normalised there. $h$ is
-Scott's factor times the circular standard deviation $\sqrt{-2 \log R}$ ($R$ the length
-of the mean vector), or $\pi/\sqrt 3$, that of the uniform density, if it is less. So
-nothing depends on where the circle was cut. Several angles have a product of kernels.
-
 A reference is only as good as it is stationary: see `require_stationary`.
 """
 
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from scipy.special import i0e
-from scipy.stats import gaussian_kde
 
 from neuromod.core.dimensions import require_integer, require_positive
 from neuromod.core.errors import ShapeError, invalid
+from neuromod.reactivation.measures.kernels import (
+    GaussianKernels,
+    VonMisesKernels,
+    has_extent,
+)
 from neuromod.reactivation.measures.positions import (
     inside,
     pooled,
@@ -48,7 +44,6 @@ from neuromod.reactivation.measures.positions import (
 )
 
 LARGEST_RATIO = 1e7
-CHUNK = 2**22
 
 
 class Density(Protocol):
@@ -86,58 +81,6 @@ class Uniform(NamedTuple):
         """Return draws (point, space)."""
         low, high = np.asarray(self.bounds, dtype=float).T
         return generator.uniform(low, high, (n_samples, len(low)))
-
-
-class GaussianKernels:
-    """A Gaussian kernel density of points (point, space), with Scott's factor."""
-
-    def __init__(self, points: np.ndarray):
-        if len(points) <= points.shape[1] or _is_flat(points):
-            raise _too_narrow()
-        self.kernels = gaussian_kde(points.T)
-        self.factor = self.kernels.scotts_factor()
-
-    def log_density(self, points: np.ndarray) -> np.ndarray:
-        """Return log densities (point,)."""
-        return self.kernels.logpdf(points.T)
-
-    def draw(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
-        """Return draws (point, space)."""
-        return self.kernels.resample(n_samples, seed=generator).T
-
-
-class VonMisesKernels:
-    """A kernel density of angles (point, space); the kernel is a von Mises density."""
-
-    def __init__(self, points: np.ndarray):
-        n_points, n_dimensions = points.shape
-        self.points = points
-        self.factor = n_points ** (-1 / (n_dimensions + 4))
-        length = np.abs(np.exp(1j * points).mean(axis=0))
-        if (length > 1 - 1e-12).any():
-            raise _too_narrow()
-        largest = np.pi / np.sqrt(3)
-        spread = np.sqrt(-2 * np.log(np.maximum(length, np.finfo(float).tiny)))
-        self.concentration = (self.factor * np.minimum(spread, largest)) ** -2
-
-    def log_density(self, points: np.ndarray) -> np.ndarray:
-        """Return log densities (point,)."""
-        size = max(1, CHUNK // len(self.points))
-        parts = [points[i : i + size] for i in range(0, len(points), size)]
-        return np.concatenate([self._of_chunk(part) for part in parts])
-
-    def _of_chunk(self, points: np.ndarray) -> np.ndarray:
-        weight = np.tile(self.concentration, 2)
-        exponent = _embedded(points) * weight @ _embedded(self.points).T
-        largest = exponent.max(axis=1, keepdims=True)
-        total = np.exp(np.subtract(exponent, largest, out=exponent), out=exponent)
-        norm = np.log(2 * np.pi * i0e(self.concentration)) + self.concentration
-        return np.log(total.mean(axis=1)) + largest[:, 0] - norm.sum()
-
-    def draw(self, n_samples: int, generator: np.random.Generator) -> np.ndarray:
-        """Return draws (point, space)."""
-        chosen = self.points[generator.integers(len(self.points), size=n_samples)]
-        return generator.vonmises(chosen, self.concentration)
 
 
 def kernel_density(positions: Any, *, periodic: bool = False) -> Density:
@@ -374,20 +317,19 @@ def kl_histogram(
     return histogram_kl(shares, reference, epsilon=epsilon)
 
 
-def _embedded(angles: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
+def has_density(positions: Any, *, periodic: bool = False) -> bool:
+    """Tell whether pooled positions spread in every direction.
 
+    Parameters
+    ----------
+    positions : (trial, time, space)
+        Positions (m), or angles (rad).
+    periodic
+        Whether they are angles.
 
-def _is_flat(points: np.ndarray) -> bool:
-    """Tell whether points lie on a line or plane of fewer dimensions than theirs."""
-    size = np.linalg.svd(points - points.mean(axis=0), compute_uv=False)
-    return bool(size[-1] <= 1e-12 * max(size[0], np.abs(points).max(), 1e-300))
-
-
-def _too_narrow() -> Exception:
-    return invalid(
-        "positions",
-        "points that do not spread in every direction",
-        "a cloud with a density",
-        "A frozen network has none: compare it by kl_histogram.",
-    )
+    Examples
+    --------
+    >>> has_density([[[0.0, 1.0], [0.5, 2.0], [1.0, 3.0]]])
+    False
+    """
+    return has_extent(pooled(require_positions(positions)), periodic)

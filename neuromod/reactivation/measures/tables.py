@@ -145,7 +145,8 @@ def density_table(
     Returns
     -------
     Dataset
-        ``kl_kde`` and ``kl_histogram`` (nats), ``wasserstein`` (m or rad).
+        ``kl_kde`` and ``kl_histogram`` (nats), ``wasserstein`` (m or rad). Positions
+        that do not spread in every direction have no density, and ``kl_kde`` is NaN.
 
     Raises
     ------
@@ -174,13 +175,11 @@ def density_table(
         drawn = quiescent.draw(n_points, np.random.default_rng(seed))[None]
     else:
         values = drawn = require_dims(quiescent, PATH, "quiescent").values
+    kl = float("nan")
+    if density.has_density(drawn, periodic=periodic):
+        kl = density.kl_kde(values, reference, seed=seed, periodic=periodic)
     found = {
-        "kl_kde": _variable(
-            (),
-            density.kl_kde(values, reference, seed=seed, periodic=periodic),
-            "nats",
-            "divergence from awake (kernels)",
-        ),
+        "kl_kde": _variable((), kl, "nats", "divergence from awake (kernels)"),
         "kl_histogram": _variable(
             (),
             density.kl_histogram(values, reference, bounds, n_bins=n_bins),

@@ -77,13 +77,18 @@ class Predictive(Task):
         return self.task.n_inputs + self.task.code.n_cells
 
     def draw(
-        self, key: PRNGKeyArray, n_trials: int, n_steps: int | None = None
+        self,
+        key: PRNGKeyArray,
+        n_trials: int,
+        n_steps: int | None = None,
+        *,
+        skip: int = 0,
     ) -> Batch:
         """Draw trials; see `Task.draw`."""
         n_steps = self.n_steps if n_steps is None else n_steps
         n_steps = require_integer(n_steps, "n_steps")
         n_ahead = n_steps + self.n_rollout - 1
-        batch = self.task.draw(key, n_trials, n_ahead)
+        batch = self.task.draw(key, n_trials, n_ahead, skip=skip)
         seen = jnp.concatenate(
             [batch.code[:, None], batch.targets[:, : n_steps - 1]], 1
         )

@@ -71,7 +71,12 @@ class Task(eqx.Module):
         return self.motion.stationary_after
 
     def draw(
-        self, key: PRNGKeyArray, n_trials: int, n_steps: int | None = None
+        self,
+        key: PRNGKeyArray,
+        n_trials: int,
+        n_steps: int | None = None,
+        *,
+        skip: int = 0,
     ) -> Batch:
         """Draw trials.
 
@@ -83,16 +88,22 @@ class Task(eqx.Module):
             Number of trials.
         n_steps
             Steps of each; those of the task if omitted.
+        skip
+            Steps that were taken before the trial begins; after ``stationary_after``
+            of them it begins where the animal is in the long run.
         """
         n_trials = require_integer(n_trials, "n_trials")
         n_steps = self.n_steps if n_steps is None else n_steps
         n_steps = require_integer(n_steps, "n_steps")
-        path = self.motion.draw(key, n_trials, n_steps)
+        skip = require_integer(skip, "skip", minimum=0)
+        path = self.motion.draw(key, n_trials, skip + n_steps)
+        positions = path.positions[:, skip:]
+        start = path.positions[:, skip - 1] if skip else path.start
         return Batch(
-            self.code.activation(path.start),
-            path.inputs,
-            self.code.activation(path.positions),
-            path.positions,
+            self.code.activation(start),
+            path.inputs[:, skip:],
+            self.code.activation(positions),
+            positions,
         )
 
 
