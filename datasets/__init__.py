@@ -10,6 +10,7 @@ from neuromod.datasets.choices import simulate_choices as simulate_choices
 from neuromod.datasets.registry import describe as describe
 from neuromod.datasets.registry import load as load
 from neuromod.datasets.registry import names as list
+from neuromod.datasets.replay import simulate_replay as simulate_replay
 from neuromod.datasets.spikes import load_spikes as load_spikes
 from neuromod.datasets.store import fetch as fetch
 from neuromod.datasets.store import status as status
@@ -25,6 +26,7 @@ __all__ = [
     "load_spikes",
     "simulate_beliefs",
     "simulate_choices",
+    "simulate_replay",
     "simulate_switching",
     "status",
 ]

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import neuromod
-from neuromod.cli import demo, hgf, info, switching
+from neuromod.cli import demo, hgf, info, reactivation, switching
 from neuromod.cli.errors import OneLineErrors
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.add_typer(switching.app, name="switching")
 app.add_typer(hgf.app, name="hgf")
+app.add_typer(reactivation.app, name="reactivation")
 app.command()(info.info)
 
 

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
     from neuromod.core.report import Section
 
 # The families in the order of the page, with their simulated twins and their size.
-SIMULATORS = {"switching": "simulate_switching", "hgf": "simulate_beliefs"}
+SIMULATORS = {
+    "switching": "simulate_switching",
+    "hgf": "simulate_beliefs",
+    "reactivation": "simulate_replay",
+}
 TWINS: dict[str, dict[str, Any]] = {
     "switching": {"n_states": 3, "n_neurons": 12, "n_sessions": 8, "n_steps": 2000},
     "hgf": {"n_subjects": 24, "n_trials": 320},
+    "reactivation": {"n_events": 40, "n_laps": 20},
 }
 
 

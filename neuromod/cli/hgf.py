@@ -194,7 +194,8 @@ def recover(
 ) -> None:
     """Simulate participants on these outcomes, fit them, and compare."""
     from neuromod import hgf
-    from neuromod.cli.hgf_results import aligned, draw_recovery, recovery_rows
+    from neuromod.cli.hgf_results import draw_recovery, recovery_rows
+    from neuromod.cli.tables import aligned
     from neuromod.core.atomic import write_atomically
 
     require_writable(out, RECOVERED, force)

@@ -11,6 +11,7 @@ import xarray as xr
 from neuromod import hgf
 from neuromod.cli.hgf_options import has_subjects
 from neuromod.cli.hgf_reading import by_subject, choices
+from neuromod.cli.tables import aligned
 from neuromod.core.errors import invalid
 from neuromod.core.report import Picture
 from neuromod.core.style import context
@@ -206,8 +207,3 @@ def draw_recovery(recovered: xr.Dataset) -> Any:
     """Draw estimates against the truth."""
     with context():
         return hgf.plot_recovery(recovered)[0].figure
-
-
-def aligned(rows: pd.DataFrame) -> str:
-    """Write a table for a terminal."""
-    return rows.to_string(index=False, float_format=lambda x: f"{x:.4g}")

@@ -1,4 +1,4 @@
-"""Arrays over time as files that other programs read: netCDF or CSV."""
+"""Tables for the terminal, and arrays over time as files: netCDF or CSV."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,6 +7,7 @@ from neuromod.core.atomic import write_atomically
 from neuromod.core.errors import invalid
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 SUFFIXES = (".nc", ".csv")
@@ -66,3 +67,8 @@ def to_csv(array: "xr.DataArray") -> str:
     for label in reversed(labels):
         table.insert(0, label, array[label].values)
     return table.to_csv(lineterminator="\n")
+
+
+def aligned(rows: "pd.DataFrame") -> str:
+    """Write a table for a terminal."""
+    return rows.to_string(index=False, float_format=lambda x: f"{x:.4g}")

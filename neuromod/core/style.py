@@ -20,7 +20,10 @@ from functools import wraps
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+import numpy as np
+
 from neuromod.core.dimensions import require_integer
+from neuromod.core.errors import ShapeError, invalid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -149,3 +152,56 @@ def state_colours(n_states: int) -> list[str]:
     viridis = matplotlib.colormaps["viridis"]
     # The last tenth is too pale on white paper.
     return [to_hex(viridis(0.9 * i / (n_states - 1))) for i in range(n_states)]
+
+
+def styled_panels(plot: Callable[..., Any]) -> Callable[..., Any]:
+    """Do what `styled` does, for a plot of several panels with a keyword ``axes``."""
+
+    @wraps(plot)
+    def drawn(*args: Any, axes: Any = None, **kwargs: Any) -> Any:
+        with context() if axes is None else nullcontext():
+            return plot(*args, axes=axes, **kwargs)
+
+    return drawn
+
+
+def panels(
+    axes: Any,
+    n_panels: int,
+    size: tuple[float, float],
+    n_columns: int = 1,
+    **kwargs: Any,
+) -> np.ndarray:
+    """Return the user's axes, or those of a new figure: (panel,).
+
+    Parameters
+    ----------
+    axes
+        What the user passed: None, axes, or a sequence of them.
+    n_panels
+        How many are needed.
+    size
+        Width and height of one panel in inches.
+    n_columns
+        Panels side by side in a new figure.
+    **kwargs
+        Passed to ``matplotlib.pyplot.subplots``.
+
+    Raises
+    ------
+    ShapeError
+        If there are not as many axes as panels.
+    """
+    if axes is not None:
+        axes = np.atleast_1d(np.asarray(axes, object)).ravel()
+        if len(axes) != n_panels:
+            expected = f"{n_panels}, one per panel"
+            raise invalid("axes", f"{len(axes)} axes", expected, kind=ShapeError)
+        return axes
+    n_columns = min(n_columns, n_panels)
+    n_rows = -(-n_panels // n_columns)
+    whole = (size[0] * n_columns, size[1] * n_rows)
+    _, grid = figure(n_rows, n_columns, whole, squeeze=False, **kwargs)
+    for spare in grid.ravel()[n_panels:]:
+        spare.remove()
+    return grid.ravel()[:n_panels]

@@ -92,6 +92,7 @@ def fit_gradient(
     record_every: int = 1,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    label: str = "training",
     callback: Callable[[int, dict[str, np.ndarray]], None] | None = None,
 ) -> Trained:
     """Follow the gradient of a loss from given parameters.
@@ -129,8 +130,8 @@ def fit_gradient(
         it, as PATH.previous, the one before. A second call with the same arguments goes
         on from there, to the same bits under the same versions of jax and optax;
         ``n_steps`` may have grown.
-    progress
-        Whether to show a progress bar.
+    progress, label
+        Whether to show a progress bar, and what stands before it.
     callback
         Called about once a second with the number of steps done, and the loss and the
         metrics of the last one: arrays, with the axis (seed) of several.
@@ -181,7 +182,7 @@ def fit_gradient(
         arrays,
         every,
     )
-    with progress_bar(n_steps, "training.fit_gradient", "step", shown=progress) as bar:
+    with progress_bar(n_steps, label, "step", shown=progress) as bar:
         # The first step tells whether the start is good, and which loss this is.
         state = course.advance(course.begin(trained, n_steps), 1)
         if not state.finite.all():

@@ -7,16 +7,14 @@ of parameters) and `plot_checks` (whether that can be trusted).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
-from functools import wraps
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from neuromod.core.errors import ShapeError, choice, invalid
-from neuromod.core.style import PALETTE, context, figure
+from neuromod.core.style import PALETTE, panels, styled_panels
 from neuromod.hgf.plot_network import levels, role
 
 if TYPE_CHECKING:
@@ -26,59 +24,6 @@ if TYPE_CHECKING:
 
 BELIEF, RESPONSE, OUTCOME = PALETTE[0], PALETTE[1], "#222222"
 RESPONSE_OFFSET = 0.16  # of responses above and below the outcomes
-
-
-def styled_panels(plot: Callable[..., Any]) -> Callable[..., Any]:
-    """Do what `styled` does, for a plot of several panels with a keyword ``axes``."""
-
-    @wraps(plot)
-    def drawn(*args: Any, axes: Any = None, **kwargs: Any) -> Any:
-        with context() if axes is None else nullcontext():
-            return plot(*args, axes=axes, **kwargs)
-
-    return drawn
-
-
-def panels(
-    axes: Any,
-    n_panels: int,
-    size: tuple[float, float],
-    n_columns: int = 1,
-    **kwargs: Any,
-) -> np.ndarray:
-    """Return the user's axes, or those of a new figure: (panel,).
-
-    Parameters
-    ----------
-    axes
-        What the user passed: None, axes, or a sequence of them.
-    n_panels
-        How many are needed.
-    size
-        Width and height of one panel in inches.
-    n_columns
-        Panels side by side in a new figure.
-    **kwargs
-        Passed to ``matplotlib.pyplot.subplots``.
-
-    Raises
-    ------
-    ShapeError
-        If there are not as many axes as panels.
-    """
-    if axes is not None:
-        axes = np.atleast_1d(np.asarray(axes, object)).ravel()
-        if len(axes) != n_panels:
-            expected = f"{n_panels}, one per panel"
-            raise invalid("axes", f"{len(axes)} axes", expected, kind=ShapeError)
-        return axes
-    n_columns = min(n_columns, n_panels)
-    n_rows = -(-n_panels // n_columns)
-    whole = (size[0] * n_columns, size[1] * n_rows)
-    _, grid = figure(n_rows, n_columns, whole, squeeze=False, **kwargs)
-    for spare in grid.ravel()[n_panels:]:
-        spare.remove()
-    return grid.ravel()[:n_panels]
 
 
 def legend_below(

@@ -12,8 +12,15 @@ import numpy as np
 import xarray as xr
 
 from neuromod.core.errors import invalid
-from neuromod.core.style import DIVERGING, PALETTE, new_axes, styled
-from neuromod.hgf.plot import legend_below, panels, require_dataset, styled_panels
+from neuromod.core.style import (
+    DIVERGING,
+    PALETTE,
+    new_axes,
+    panels,
+    styled,
+    styled_panels,
+)
+from neuromod.hgf.plot import legend_below, require_dataset
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

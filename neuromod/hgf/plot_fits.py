@@ -15,8 +15,8 @@ import xarray as xr
 from neuromod.core.errors import NotFittedError, choice, invalid
 from neuromod.core.precision import precision_context
 from neuromod.core.result import Result
-from neuromod.core.style import PALETTE
-from neuromod.hgf.plot import legend_below, panels, styled_panels
+from neuromod.core.style import PALETTE, panels, styled_panels
+from neuromod.hgf.plot import legend_below
 from neuromod.hgf.priors import TRANSFORMS
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 from neuromod.reactivation import measures as measures
 from neuromod.reactivation import noise as noise
 from neuromod.reactivation import replay as replay
+from neuromod.reactivation.animation import animate as animate
 from neuromod.reactivation.codes import HeadDirectionCode as HeadDirectionCode
 from neuromod.reactivation.codes import PlaceCode as PlaceCode
 from neuromod.reactivation.controls import measure as measure
@@ -10,6 +11,13 @@ from neuromod.reactivation.field import AttractorField as AttractorField
 from neuromod.reactivation.navigator import Navigator as Navigator
 from neuromod.reactivation.network import GRUNetwork as GRUNetwork
 from neuromod.reactivation.network import VanillaNetwork as VanillaNetwork
+from neuromod.reactivation.plot import plot_occupancy as plot_occupancy
+from neuromod.reactivation.plot import plot_trajectories as plot_trajectories
+from neuromod.reactivation.plot_controls import plot_controls as plot_controls
+from neuromod.reactivation.plot_controls import plot_displacement as plot_displacement
+from neuromod.reactivation.plot_states import plot_components as plot_components
+from neuromod.reactivation.plot_states import plot_fixed_points as plot_fixed_points
+from neuromod.reactivation.plot_training import plot_loss as plot_loss
 from neuromod.reactivation.presets import Recipe as Recipe
 from neuromod.reactivation.presets import untrained as untrained
 from neuromod.reactivation.sleep import sleep as sleep
@@ -40,11 +48,19 @@ __all__ = [
     "TMaze",
     "Triangle",
     "VanillaNetwork",
+    "animate",
     "check_theory",
     "fixed_points",
     "measure",
     "measures",
     "noise",
+    "plot_components",
+    "plot_controls",
+    "plot_displacement",
+    "plot_fixed_points",
+    "plot_loss",
+    "plot_occupancy",
+    "plot_trajectories",
     "replay",
     "sleep",
     "train",

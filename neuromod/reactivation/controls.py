@@ -12,6 +12,7 @@ So every condition gets every measure:
 | awake | trained | its task, of the same length |
 | asleep | trained | the noise of waking, times ``noise_scale`` |
 | same noise | trained | the noise of waking |
+| zero noise | trained | no noise |
 | untrained | with the weights that training began from | as asleep |
 | noiseless | trained without any noise | no noise |
 | noiseless + noise | trained without any noise | as asleep |
@@ -45,6 +46,7 @@ from neuromod.reactivation.yardstick import Yardstick
 
 CONTROLS = (
     "same noise",
+    "zero noise",
     "untrained",
     "noiseless",
     "noiseless + noise",
@@ -81,8 +83,8 @@ def measure(
     Other Parameters
     ----------------
     controls
-        Which of "same noise", "untrained", "noiseless", "noiseless + noise",
-        "shuffled decoder" and "uniform" to compare with.
+        Which of "same noise", "zero noise", "untrained", "noiseless",
+        "noiseless + noise", "shuffled decoder" and "uniform" to compare with.
     noiseless
         The same networks trained without noise; if omitted they are trained here, which
         takes as long as training did.
@@ -201,7 +203,7 @@ def _labelled(network: Result) -> dict[int, Navigator]:
 
 def _train_noiseless(network: Result, recipe: Recipe, progress: bool) -> Result:
     navigators = _labelled(network)
-    settings = recipe._asdict() | dict.fromkeys(NOISES, 0.0)
+    settings: dict[str, Any] = recipe._asdict() | dict.fromkeys(NOISES, 0.0)
     return train(
         lambda seed: navigators[seed].task,
         seed=list(navigators),
@@ -231,7 +233,7 @@ def _require_twins(
 def _of_network(
     trained: Navigator,
     begun: Navigator,
-    noiseless: Navigator | None,
+    noiseless: Any,
     controls: Sequence[str],
     night: _Night,
     n_bins: int,
@@ -242,6 +244,8 @@ def _of_network(
     runs = {"awake": awake, "asleep": asleep}
     if "same noise" in controls:
         runs["same noise"] = night.asleep(trained, scheme="same")
+    if "zero noise" in controls:
+        runs["zero noise"] = night.asleep(trained, scheme="zero")
     if "untrained" in controls:
         runs["untrained"] = night.asleep(begun)
     if "noiseless" in controls:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from neuromod.core.dimensions import require_integer, require_positive
 from neuromod.core.errors import choice, did_you_mean, invalid
 from neuromod.reactivation.navigator import Navigator
 from neuromod.reactivation.network import GRUNetwork, VanillaNetwork
@@ -124,6 +125,13 @@ def recipe_with(base: Recipe, changes: Mapping[str, Any]) -> Recipe:
             )
     found = base._replace(**changes)
     choice("schedule", found.schedule, SCHEDULES)
+    for name in ("n_units", "n_trials", "n_steps"):
+        require_integer(getattr(found, name), name)
+    require_positive(found.learning_rate, "learning_rate")
+    if found.loss_factor != "n_cells":
+        if isinstance(found.loss_factor, str):
+            raise invalid("loss_factor", found.loss_factor, "'n_cells', or a number")
+        require_positive(found.loss_factor, "loss_factor")
     if not 0 < found.leak <= 1:
         raise invalid("leak", found.leak, "a number above 0 and at most 1")
     return found

@@ -23,7 +23,11 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from neuromod.core.dimensions import require_integer, require_positive
+from neuromod.core.dimensions import (
+    require_integer,
+    require_non_negative,
+    require_positive,
+)
 from neuromod.core.errors import choice, invalid
 from neuromod.core.result import Result
 from neuromod.reactivation import noise
@@ -157,8 +161,7 @@ def _conditions(
     momentum: float | None,
     state_noise: float | None,
 ) -> Conditions:
-    if not (np.ndim(noise_scale) == 0 and noise_scale >= 0):
-        raise invalid("noise_scale", noise_scale, "a number >= 0")
+    noise_scale = require_non_negative(noise_scale, "noise_scale")
     awake = navigator.network.recurrent_noise
     factor = {"scaled": noise_scale, "same": 1.0, "zero": 0.0}.get(scheme)
     if factor is None:

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 
 from neuromod.core import models, training
 from neuromod.core.dimensions import require_integer
+from neuromod.core.errors import invalid
 from neuromod.core.precision import Precision, in_precision, precision_context
 from neuromod.core.provenance import provenance, start
 from neuromod.core.result import Result
@@ -103,7 +104,9 @@ def train(
     """
     started = start()
     make_task, recipe = presets.resolve(task, settings)
-    several = not isinstance(seed, int | np.integer)
+    several = np.ndim(seed) > 0
+    if several and not len(seed):
+        raise invalid("seed", "no seeds", "a whole number, or several")
     seeds = [
         require_integer(s, "seed", minimum=0) for s in (seed if several else [seed])
     ]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neuromod.core.errors import InvalidInputError
-from neuromod.reactivation import inference
+from neuromod.reactivation import inference, noise
 from neuromod.reactivation.inference import Conditions, Noise, begin
 from neuromod.reactivation.network import GRUNetwork, VanillaNetwork
 
@@ -198,12 +198,11 @@ def test_bad_networks_are_refused(fields, words):
         network_of(VanillaNetwork, **fields)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_an_oracle_of_the_score_samples_as_the_closed_form_says(temperature):
-    """v = g e / (1 - (1 - e/c)^2), for four variances c at e = 0.01."""
-    epsilon, wide = 0.01, np.array([1.0, 0.1, 0.02, 0.01])
-    variance = temperature * epsilon / (1 - (1 - epsilon / wide) ** 2)
-    n_trials = 100_000
+EPSILON, WIDE = 0.01, np.array([1.0, 0.1, 0.02, 0.01])
+
+
+def oracle(temperature):
+    """A network whose step is that of the score of variances c, asleep."""
     network = VanillaNetwork.random(
         jax.random.key(0),
         1,
@@ -212,14 +211,40 @@ def test_an_oracle_of_the_score_samples_as_the_closed_form_says(temperature):
         activation="identity",
         time_step=1.0,
         membrane_time_constant=1.0,
-        recurrent_noise=epsilon**0.5,
+        recurrent_noise=EPSILON**0.5,
     )
-    layer = type(network.recurrent_layer)(jnp.diag(jnp.asarray(1 - epsilon / wide)))
+    layer = type(network.recurrent_layer)(jnp.diag(jnp.asarray(1 - EPSILON / WIDE)))
     network = VanillaNetwork(**{**vars(network), "recurrent_layer": layer})
-    random = np.random.default_rng(0)
+    return network, Conditions(noise_factor=temperature**0.5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_an_oracle_of_the_score_has_the_variance_of_the_closed_form(temperature):
+    """Of a linear network the variance is the sum of squares after one push."""
+    with jax.enable_x64(True):
+        network, conditions = oracle(temperature)
+        n_steps = 4000
+        push = jnp.zeros((n_steps, 4)).at[0].set(1.0)
+        after = inference.run(
+            network,
+            None,
+            begin(jnp.zeros(4), conditions),
+            noise=Noise(recurrent=push),
+            n_steps=n_steps,
+            conditions=conditions,
+        ).states
+        found = (after**2).sum(axis=0)
+    expected = [noise.langevin_variance(EPSILON, c, temperature) for c in WIDE]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    if temperature == 2:
+        assert [f"{v:.3g}" for v in found] == ["1.01", "0.105", "0.0267", "0.02"]
+
+
+def test_an_oracle_of_the_score_samples_with_its_own_noise_as_well():
+    network, conditions = oracle(2.0)
+    variance = np.array([noise.langevin_variance(EPSILON, c, 2.0) for c in WIDE])
     # Half of the deviation: the first ones have to forget where they began.
-    start = 0.5 * random.normal(size=(n_trials, 4)) * variance**0.5
-    state = jnp.asarray(start, jnp.float32)
+    start = 0.5 * np.random.default_rng(0).normal(size=(100_000, 4)) * variance**0.5
     _, found = jax.jit(
         lambda carry: inference.record(
             network,
@@ -228,8 +253,8 @@ def test_an_oracle_of_the_score_samples_as_the_closed_form_says(temperature):
             noise=jax.random.key(1),
             n_records=5,
             every=80,
-            conditions=Conditions(noise_factor=temperature**0.5),
+            conditions=conditions,
         )
-    )(begin(state))
+    )(begin(jnp.asarray(start, jnp.float32)))
     np.testing.assert_allclose(found[-1], variance, rtol=0.02)
     np.testing.assert_allclose(np.asarray(found)[-1, 1:], variance[1:], rtol=0.015)

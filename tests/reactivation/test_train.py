@@ -54,3 +54,51 @@ def test_a_recipe_is_what_its_settings_say():
         reactivation.train("dmo", seed=0)
     with pytest.raises(InvalidInputError, match="leak"):
         reactivation.untrained("demo", 0, leak=1.5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"seed": None}, "seed"),
+        ({"seed": []}, "no seeds"),
+        ({"recurrent_noise": -0.1}, "recurrent_noise: got -0.1"),
+        ({"n_steps": 0}, "n_steps"),
+        ({"n_units": 2.5}, "n_units"),
+        ({"learning_rate": -1e-3}, "learning_rate"),
+        ({"loss_factor": "cells"}, "n_cells"),
+        ({"schedule": "cos"}, "cosine"),
+        ({"precision": "float16"}, "float32"),
+        ({"task": 5}, "a function of the seed"),
+    ],
+)
+def test_bad_input_is_named(changes, words):
+    with pytest.raises(InvalidInputError, match=words):
+        reactivation.train(**({"task": "demo", "seed": 0} | changes))
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory):
+    """A training of its own, and one that was interrupted and went on."""
+    task = reactivation.HeadDirection(n_cells=16, n_steps=10)
+    path = tmp_path_factory.mktemp("resumed") / "training.nc"
+    told = []
+
+    def stop(step, _):
+        told.append(step)
+        raise KeyboardInterrupt
+
+    recipe = {"seed": 3, "schedule": "cosine", **SMALL, "n_steps": 400}
+    whole = reactivation.train(task, **recipe)
+    with pytest.raises(KeyboardInterrupt):
+        reactivation.train(task, checkpoint=path, callback=stop, **recipe)
+    again = reactivation.train(task, checkpoint=path, **recipe)
+    return whole, again, told
+
+
+def test_an_interrupted_training_goes_on_to_the_same_bits(resumed):
+    whole, again, told = resumed
+    assert told[0] < 400
+    one, other = (r.model.network.layers() for r in (whole, again))
+    for name, layer in one.items():
+        np.testing.assert_array_equal(layer.weight, other[name].weight)
+    assert whole.data["history"].to_dataset().equals(again.data["history"].to_dataset())

@@ -8,10 +8,19 @@ from neuromod.reactivation.replay.decoding import decoding_error as decoding_err
 from neuromod.reactivation.replay.decoding import (
     most_likely_position as most_likely_position,
 )
+from neuromod.reactivation.replay.episodes import compare_paths as compare_paths
+from neuromod.reactivation.replay.episodes import event_paths as event_paths
 from neuromod.reactivation.replay.events import detect_events as detect_events
 from neuromod.reactivation.replay.events import event_counts as event_counts
 from neuromod.reactivation.replay.export import poisson_spikes as poisson_spikes
 from neuromod.reactivation.replay.export import to_pynapple as to_pynapple
+from neuromod.reactivation.replay.plot import plot_dynamics as plot_dynamics
+from neuromod.reactivation.replay.plot import plot_event as plot_event
+from neuromod.reactivation.replay.plot import plot_scores as plot_scores
+from neuromod.reactivation.replay.plot import plot_tuning as plot_tuning
+from neuromod.reactivation.replay.plot_episodes import (
+    plot_model_and_animal as plot_model_and_animal,
+)
 from neuromod.reactivation.replay.simulate import (
     simulate_recording as simulate_recording,
 )
@@ -27,13 +36,20 @@ from neuromod.reactivation.replay.tuning import tuning_curves as tuning_curves
 __all__ = [
     "analyse",
     "centimetres",
+    "compare_paths",
     "decode",
     "decode_dynamics",
     "decoding_error",
     "detect_events",
     "event_counts",
+    "event_paths",
     "linearise",
     "most_likely_position",
+    "plot_dynamics",
+    "plot_event",
+    "plot_model_and_animal",
+    "plot_scores",
+    "plot_tuning",
     "poisson_spikes",
     "score_events",
     "simulate_recording",

@@ -152,7 +152,7 @@ def decode_dynamics(
         dynamics,
     )
     run = inference.track if causal else inference.smooth
-    reset = jnp.asarray(_starts(counts, bin_size))
+    reset = jnp.asarray(starts(counts, bin_size))
     found = run(model, _evidence(counts, known, bin_size), reset)
     dims = ("time", "state", "position")
     return _labelled(np.asarray(found), dims, counts, known, state=list(dynamics))
@@ -173,11 +173,11 @@ def most_likely_position(posterior: xr.DataArray) -> xr.DataArray:
     Parameters
     ----------
     posterior : (time, position) or (time, state, position)
-        Of `decode` or `decode_dynamics`.
+        Of `decode` or `decode_dynamics`. Maps of two directions of running tell of one
+        place together.
     """
-    marginal = posterior.sum("state") if "state" in posterior.dims else posterior
-    marginal = dimensions.require_dims(marginal, ("time", "position"), "posterior")
-    centres = maps.centres_of(posterior)
+    marginal = probability_of_places(posterior)
+    centres = maps.centres_of(marginal)
     along = {k: v for k, v in marginal.coords.items() if v.dims == ("time",)}
     return xr.DataArray(
         centres[marginal.values.argmax(axis=1)],
@@ -186,6 +186,26 @@ def most_likely_position(posterior: xr.DataArray) -> xr.DataArray:
         "decoded_position",
         {"units": posterior.attrs.get("position_units", "unknown unit")},
     )
+
+
+def probability_of_places(posterior: xr.DataArray) -> xr.DataArray:
+    """Return the probability of each place (time, position), whatever else is decoded.
+
+    Parameters
+    ----------
+    posterior
+        As `most_likely_position` takes it: summed over dynamics and over directions of
+        running.
+    """
+    marginal = posterior.sum("state") if "state" in posterior.dims else posterior
+    marginal = dimensions.require_dims(marginal, ("time", "position"), "posterior")
+    places, index = np.unique(maps.centres_of(marginal), axis=0, return_inverse=True)
+    total = np.zeros((len(places), marginal.sizes["time"]), marginal.dtype)
+    np.add.at(total, index.reshape(-1), marginal.values.T)
+    coords = {k: v for k, v in marginal.coords.items() if v.dims == ("time",)}
+    axes = dict(zip(AXES, (("position", x) for x in places.T), strict=False))
+    dims, name = ("time", "position"), posterior.name
+    return xr.DataArray(total.T, {**coords, **axes}, dims, name, posterior.attrs)
 
 
 def decoding_error(
@@ -239,15 +259,15 @@ def _evidence(counts: xr.DataArray, known: maps.Maps, bin_size: float):
     )
 
 
-def _starts(counts: xr.DataArray, bin_size: float) -> np.ndarray:
+def starts(counts: xr.DataArray, bin_size: float) -> np.ndarray:
     """Tell at which bins another sequence begins."""
-    starts = np.diff(counts["time"].values, prepend=-np.inf) > 1.5 * bin_size
+    begins = np.diff(counts["time"].values, prepend=-np.inf) > 1.5 * bin_size
     for part in (stretches(counts, "spikes") or {}).values():
-        starts[part.start] = True
+        begins[part.start] = True
     if "event" in counts.coords:
         event = counts["event"].values
-        starts[1:] |= event[1:] != event[:-1]
-    return starts
+        begins[1:] |= event[1:] != event[:-1]
+    return begins
 
 
 def _labelled(
