@@ -80,7 +80,8 @@ def train(
     )
     saved, png = (out / name for name in TRAINED)
     network.save(saved)
-    reactivation.plot_loss(network).figure.savefig(png, dpi=300)
+    figure: Any = reactivation.plot_loss(network).figure
+    figure.savefig(png, dpi=300)
     for left in out.glob(f"{checkpoint.name}*"):
         left.unlink()
     typer.echo(network.summary())
@@ -109,9 +110,10 @@ def sleep(
     """Let a network sleep: where it believes to be."""
     from neuromod import reactivation
     from neuromod.core.atomic import write_atomically
+    from neuromod.reactivation.animation import writer_of
 
     if film:
-        reactivation.animation.writer_of(Path(film), FRAME_RATE)
+        writer_of(Path(film), FRAME_RATE)
     require_writable(out, SLEPT + ([film] if film else []), force)
     one = network_of(network)
     night = {"duration": duration, "burn_in": burn_in, "noise_scale": noise_scale}

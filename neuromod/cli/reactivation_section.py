@@ -1,6 +1,7 @@
 """The report of a user's own network, measured beside its controls."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,7 +72,7 @@ def section(measured: xr.Dataset, file: Path, seed: int) -> Section:
     """
     with context():
         controls = reactivation.plot_controls(measured)
-        displacement = reactivation.plot_displacement(measured)
+        displacement: Any = reactivation.plot_displacement(measured).figure
     mean = measured.mean("seed")
 
     def of(name: str, condition: str) -> float:
@@ -97,7 +98,7 @@ def section(measured: xr.Dataset, file: Path, seed: int) -> Section:
                 "A panel for each measure, a row for each condition.",
             ),
             Picture(
-                displacement.figure,
+                displacement,
                 "How far the believed place moves within a time.",
                 "Curves of mean squared displacement over the delay.",
             ),

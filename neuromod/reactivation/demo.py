@@ -139,9 +139,12 @@ def _of_network(measured: xr.Dataset) -> list[Number]:
 def _of_recording(tree: xr.DataTree, seed: int) -> list[Number]:
     """Say how many events are found, of those that are replays and of the others."""
     truth = tree["truth"].to_dataset()
+    recording, behaviour = (
+        tree[name].to_dataset() for name in ("recording", "behaviour")
+    )
     found = replay.analyse(
-        tree["recording"]["spikes"],
-        tree["behaviour"]["position"],
+        recording["spikes"],
+        behaviour["position"],
         5.0,
         min_speed=5.0,
         seed=seed,

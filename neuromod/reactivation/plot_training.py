@@ -40,7 +40,7 @@ def plot_loss(network: Result, *, ax: Axes | None = None) -> Axes:
     """
     if "history" not in network.data.children or "loss" not in network.data["history"]:
         raise invalid("network", "a result without a loss", "what train returned")
-    loss = network.data["history"]["loss"]
+    loss = network.data["history"].to_dataset()["loss"]
     rows = np.atleast_2d(loss.values)
     labels = loss["seed"].values if "seed" in loss.dims else [None]
     window = max(1, rows.shape[1] // N_WINDOWS)

@@ -12,7 +12,7 @@ program.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -29,6 +29,7 @@ from neuromod.core.precision import Precision, in_precision, precision_context
 from neuromod.core.provenance import provenance, start
 from neuromod.core.result import Result
 from neuromod.reactivation import presets
+from neuromod.reactivation.inference import readout_error
 from neuromod.reactivation.navigator import Navigator, trainable
 from neuromod.reactivation.presets import Recipe
 
@@ -104,12 +105,12 @@ def train(
     """
     started = start()
     make_task, recipe = presets.resolve(task, settings)
-    several = np.ndim(seed) > 0
-    if several and not len(seed):
-        raise invalid("seed", "no seeds", "a whole number, or several")
+    several = isinstance(seed, Iterable)
     seeds = [
         require_integer(s, "seed", minimum=0) for s in (seed if several else [seed])
     ]
+    if not seeds:
+        raise invalid("seed", "no seeds", "a whole number, or several")
     with precision_context(precision):
         built = [
             in_precision(
@@ -118,8 +119,9 @@ def train(
             )
             for s in seeds
         ]
+        factor = _factor(recipe, built[0])
         found = training.fit_gradient(
-            _loss(recipe, built[0], remember),
+            Loss(recipe.n_trials, factor, _silent(recipe), remember),
             models.stack(built) if several else built[0],
             seed=seeds if several else seeds[0],
             n_steps=recipe.n_steps,
@@ -130,7 +132,7 @@ def train(
             progress=progress,
         )
     dims = ("seed", "step") if several else ("step",)
-    loss = np.asarray(found.history["loss"]) / _factor(recipe, built[0])
+    loss = np.asarray(found.history["loss"]) / factor
     labels = {"seed": seeds} if several else {}
     told = {"loss": (dims, loss, {"long_name": "mean squared error"})}
     history = xr.Dataset(told, labels)
@@ -143,16 +145,46 @@ def train(
     )
 
 
-def _loss(recipe: Recipe, navigator: Navigator, remember: int | None) -> Callable:
-    factor = _factor(recipe, navigator)
+class Loss(eqx.Module):
+    """What training descends; equal for equal settings, so that it compiles once.
 
-    def loss(navigator: Navigator, key: Any, step: Any) -> Any:
+    Parameters
+    ----------
+    n_trials
+        Trials of every batch.
+    factor
+        Multiplies the error.
+    silent
+        Names of the noise scales that are 0: of these nothing is drawn.
+    remember
+        Steps of a trial whose states are kept at a time; None for all.
+    """
+
+    n_trials: int = eqx.field(static=True)
+    factor: float = eqx.field(static=True)
+    silent: tuple[str, ...] = eqx.field(static=True)
+    remember: int | None = eqx.field(static=True)
+
+    def __call__(self, navigator: Navigator, key: Any, step: Any) -> Array:
+        """Return the error of a new batch with new noise, times the factor."""
         keys = jax.random.split(key)
-        batch = navigator.task.draw(keys[0], recipe.n_trials)
-        run = navigator.awake(batch, keys[1], remember)
-        return factor * squared_error(run.outputs, jnp.swapaxes(batch.targets, 0, 1))
+        batch = navigator.task.draw(keys[0], self.n_trials)
+        targets = jnp.swapaxes(batch.targets, 0, 1)
+        # A traced scale may be anything; as numbers, zeros are known to be zero.
+        navigator = eqx.tree_at(
+            lambda n: [getattr(n.network, name) for name in self.silent],
+            navigator,
+            [0.0] * len(self.silent),
+        )
+        run = navigator.awake(batch, keys[1], self.remember)
+        if "output_noise" not in self.silent:
+            return self.factor * squared_error(run.outputs, targets)
+        return self.factor * readout_error(navigator.network, run.states, targets)
 
-    return loss
+
+def _silent(recipe: Recipe) -> tuple[str, ...]:
+    scales = ("input_noise", "recurrent_noise", "output_noise")
+    return tuple(name for name in scales if getattr(recipe, name) == 0)
 
 
 def _factor(recipe: Recipe, navigator: Navigator) -> float:
@@ -161,7 +193,12 @@ def _factor(recipe: Recipe, navigator: Navigator) -> float:
 
 
 def _optimiser(recipe: Recipe) -> optax.GradientTransformation:
-    rate = recipe.learning_rate
-    if recipe.schedule == "cosine":
-        rate = optax.cosine_decay_schedule(rate, recipe.n_steps)
-    return optax.adam(rate)
+    cosine = recipe.schedule == "cosine"
+    return _adam(recipe.learning_rate, recipe.n_steps if cosine else None)
+
+
+@lru_cache(maxsize=16)
+def _adam(rate: float, decays_within: int | None) -> optax.GradientTransformation:
+    if decays_within is None:
+        return optax.adam(rate)
+    return optax.adam(optax.cosine_decay_schedule(rate, decays_within))

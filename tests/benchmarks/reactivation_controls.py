@@ -37,7 +37,11 @@ SEEDS = (0, 1, 2, 3, 4)
 def networks(preset: str, store: Path) -> tuple[Result, Result]:
     """Return networks of all seeds, with noise and without, from the store if there."""
     found = []
-    for name, changes in (("noisy", {}), ("noiseless", {"recurrent_noise": 0.0})):
+    kinds: dict[str, dict[str, Any]] = {
+        "noisy": {},
+        "noiseless": {"recurrent_noise": 0.0},
+    }
+    for name, changes in kinds.items():
         path = store / f"{preset}-{name}.nc"
         if not path.exists():
             checkpoint = store / f"{preset}-{name}.checkpoint"
@@ -111,7 +115,7 @@ def study(preset: str, store: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Run the study and write it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--presets", nargs="+", choices=PRESETS, default=PRESETS)
