@@ -33,7 +33,7 @@ from neuromod.reactivation.network import Network
 
 State = Float[Array, "*trial unit"]
 # Outputs of so many bytes stay in a cache between their making and their gradient.
-CACHED_BYTES = 2**21
+CACHED_BYTES = 2**20
 
 
 class Conditions(NamedTuple):

@@ -44,10 +44,13 @@ that is asked for. Neither keeps how fast the density is explored, and in a netw
 that is not linear both are approximate.
 """
 
+import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.extend.random import threefry_2x32
 from jaxtyping import Array, PRNGKeyArray
 from scipy import linalg
 
@@ -55,6 +58,8 @@ from neuromod.core.dimensions import require_non_negative, require_positive
 from neuromod.core.errors import invalid
 
 LAWS = ("gaussian", "uniform01")
+THREEFRY = ("fry", "threefry2x32")
+ONE = np.uint32(0x3F800000)  # the bits of 1.0
 
 
 def draw(key: PRNGKeyArray, shape: tuple[int, ...], law: str, dtype: Any) -> Array:
@@ -72,8 +77,30 @@ def draw(key: PRNGKeyArray, shape: tuple[int, ...], law: str, dtype: Any) -> Arr
         1/sqrt(12).
     """
     if law == "uniform01":
+        return _uniform(key, shape, dtype)
+    lowest = np.nextafter(np.array(-1, dtype), np.array(0, dtype))
+    between = lowest + (1 - lowest) * _uniform(key, shape, dtype)
+    return np.array(2**0.5, dtype) * jax.lax.erf_inv(jnp.maximum(between, lowest))
+
+
+def _uniform(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Array:
+    """Draw numbers of [0, 1), in float32 with half the work of `jax.random.uniform`.
+
+    That hashes every number by itself, so that devices which share an array need not
+    talk, and throws away one of the two words that a hash makes. Noise is drawn for one
+    network at a time: here both are used.
+    """
+    key = jnp.asarray(key)
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        key = jax.random.wrap_key_data(key)
+    if dtype != jnp.float32 or str(jax.random.key_impl(key)) not in THREEFRY:
         return jax.random.uniform(key, shape, dtype)
-    return jax.random.normal(key, shape, dtype)
+    words = threefry_2x32(
+        jax.random.key_data(key), jax.lax.iota(jnp.uint32, math.prod(shape))
+    ).reshape(shape)
+    # The 23 bits of a number in [1, 2).
+    above_one = jax.lax.bitcast_convert_type((words >> 9) | ONE, jnp.float32)
+    return above_one - 1
 
 
 def step_noise(sde_noise: float, time_step: float) -> float:

@@ -8,13 +8,15 @@ L = \frac{1}{B T N_o} \sum_{b, t, i} (y_{bti} - p_{bti})^2 ,
 $$
 
 through the whole length of the trials. Several seeds train side by side, in one
-program.
+program, and a second training by the same recipe compiles nothing.
 """
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from neuromod.core.errors import InvalidInputError
 from neuromod.reactivation import noise
@@ -149,3 +150,43 @@ def test_what_has_no_stationary_density_is_refused():
         noise.quiescent_scale(-1.0)
     with pytest.raises(InvalidInputError, match=r"time_step: .*> 0 s"):
         noise.step_noise(0.1, 0.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_noise_has_the_moments_of_its_law_and_no_memory(dtype):
+    with jax.enable_x64(True):
+        drawn = np.asarray(
+            noise.draw(jax.random.key(3), (2001, 501), "gaussian", dtype)
+        )
+        even = np.asarray(
+            noise.draw(jax.random.key(3), (2001, 501), "uniform01", dtype)
+        )
+    assert str(drawn.dtype) == dtype
+    n = drawn.size
+    for power, moment, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):
+        assert (
+            abs((drawn.astype(float) ** power).mean() - moment)
+            < 4 * (variance / n) ** 0.5
+        )
+    assert stats.kstest(even.ravel(), "uniform").pvalue > 0.001
+    assert even.min() >= 0
+    assert even.max() < 1
+    for one, other in (
+        (drawn[1:], drawn[:-1]),
+        (drawn[:, 1:], drawn[:, :-1]),
+        (drawn[:1000], drawn[1000:2000]),  # the two words of one hash
+    ):
+        assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 4 / one.size**0.5
+
+
+def test_noise_of_different_keys_has_nothing_in_common():
+    keys = jax.random.split(jax.random.key(0), 3)
+    rows = jax.vmap(lambda key: noise.draw(key, (9999,), "gaussian", "float32"))(keys)
+    alone = noise.draw(keys[1], (9999,), "gaussian", "float32")
+    np.testing.assert_array_equal(rows[1], alone)
+    correlation = np.corrcoef(np.asarray(rows))[np.triu_indices(3, 1)]
+    assert (abs(correlation) < 0.04).all()
+    old_style = noise.draw(jax.random.PRNGKey(7), (5,), "gaussian", "float32")
+    np.testing.assert_array_equal(
+        old_style, noise.draw(jax.random.key(7), (5,), "gaussian", "float32")
+    )
