@@ -43,11 +43,12 @@ def labelled(
     variables = {
         name: (
             ("trial", "time", DIMS[name]),
-            np.swapaxes(np.asarray(values), 0, 1),
+            np.swapaxes(np.asarray(found[name]), 0, 1),
             {"long_name": LONG_NAMES[name]}
             | ({"units": unit} if DIMS[name] == "space" else {}),
         )
-        for name, values in found.items()
+        for name in DIMS
+        if name in found
     }
     dataset = xr.Dataset(variables, {"time": ("time", time, {"units": "s"})})
     if dataset.sizes["space"] == 2:
