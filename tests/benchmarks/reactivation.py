@@ -184,7 +184,8 @@ def serve_library(folder: Path, library: str) -> None:
     """Be the worker of one library."""
     keep_to(1)
     if library == "neuromod":
-        importlib.import_module("neuromod")  # sets the XLA option, which the facts tell
+        # Now, for importing neuromod sets the XLA option, which the facts tell.
+        importlib.import_module("neuromod.reactivation")
         prepare = prepare_neuromod
     else:
         prepare = importlib.import_module(
@@ -194,8 +195,6 @@ def serve_library(folder: Path, library: str) -> None:
     def task(name, what, way):
         return prepare(SHAPES[name], what, way, STEPS, folder)
 
-    if library == "neuromod":
-        importlib.import_module("jax")
     names = ("neuromod", "jax", "jaxlib", "torch", "numpy")
     facts = {
         "versions": {n: sys.modules[n].__version__ for n in names if n in sys.modules},

@@ -35,6 +35,8 @@ COMMANDS = [
     *(["switching", verb] for verb in ("smooth", "filter", "decode", "predict")),
     ["hgf"],
     *(["hgf", verb] for verb in ("filter", "fit", "group", "recover")),
+    ["reactivation"],
+    *(["reactivation", verb] for verb in ("train", "sleep", "measure")),
 ]
 HEAVY = ("jax", "xarray", "matplotlib", "scipy", "pandas", "h5netcdf", "pooch")
 
