@@ -5,8 +5,10 @@
 import neuromod  # noqa: F401, I001
 
 import os
+from pathlib import Path
 
 import hypothesis
+import jax
 import matplotlib
 import pytest
 
@@ -27,3 +29,20 @@ def close_figures():
     import matplotlib.pyplot as plt
 
     plt.close("all")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled():
+    """Let go of compiled programs before the system's limit on mappings is reached.
+
+    Each program of XLA takes several of the 65,530 memory mappings that Linux grants a
+    process by default; beyond them the next compilation crashes the interpreter.
+    """
+    yield
+    if _n_mappings() > 20_000:
+        jax.clear_caches()
+
+
+def _n_mappings():
+    maps = Path("/proc/self/maps")
+    return maps.read_bytes().count(b"\n") if maps.exists() else 0

@@ -36,7 +36,8 @@ def test_a_leak_takes_away_its_share_of_the_noise_and_responds_linearly():
 
 def test_the_ellipsoid_of_a_leaking_network_is_its_score():
     """Noise alone makes a round cloud of variance s2 / (1 - (1 - leak)^2)."""
-    loud = check_theory(leaking(recurrent_noise=5.0), seed=0, n_trials=200)
+    # Of fewer trials the score is too uncertain: the slope on it is biased to zero.
+    loud = check_theory(leaking(recurrent_noise=5.0), seed=0, n_trials=800)
     assert float(loud["score_r_squared"]) > 0.97
     variance = 25 / (1 - 0.6**2)
     np.testing.assert_allclose(loud["score_slope"], 0.4 * variance, rtol=0.1)
