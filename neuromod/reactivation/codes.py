@@ -22,7 +22,8 @@ through the lens of pattern formation, NeurIPS 32.
 """  # noqa: E501
 
 import abc
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -30,6 +31,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, PRNGKeyArray
+from scipy import special
 
 from neuromod.core.dimensions import (
     require_finite,
@@ -41,6 +43,21 @@ from neuromod.reactivation.motion import Values, as_array, wrap
 
 KINDS = ("softmax", "gaussian", "difference")
 DECODERS = ("top_k", "population_vector")
+
+
+class Factors(NamedTuple):
+    """A code as a product: ``features`` of positions, ``mixing`` of them by cells.
+
+    Parameters
+    ----------
+    features : (..., feature)
+        Few functions of the position.
+    mixing : (feature, cell)
+        How much of each is in the activation of a cell.
+    """
+
+    features: Float[Array, "*batch feature"]
+    mixing: Float[Array, "feature cell"]
 
 
 class Code(eqx.Module):
@@ -61,6 +78,10 @@ class Code(eqx.Module):
         self, position: Float[Values, "*batch space"]
     ) -> Float[Array, "*batch cell"]:
         """Return the activity of all cells at positions."""
+
+    def factors(self, position: Float[Values, "*batch space"]) -> Factors | None:
+        """Return the activity at positions as a product; None if it is not one."""
+        return None
 
     @abc.abstractmethod
     def decode(
@@ -230,14 +251,15 @@ class HeadDirectionCode(Code):
     """
 
     preferred: Any = eqx.field(converter=as_array)
-    spread: Any
+    spread: float = eqx.field(
+        static=True, converter=lambda x: float(require_positive(x, "spread", "rad"))
+    )
 
     def __check_init__(self) -> None:
         if self.preferred.ndim != 1 or not self.preferred.size:
             got = f"shape {self.preferred.shape}"
             raise invalid("preferred", got, "(cell,)", kind=ShapeError)
         require_finite(np.asarray(self.preferred), "preferred")
-        require_positive(self.spread, "spread", "rad")
 
     @classmethod
     def regular(
@@ -278,6 +300,25 @@ class HeadDirectionCode(Code):
         apart = jnp.subtract.outer(position[..., 0], preferred)
         return jnp.exp((jnp.cos(apart) - 1) / self.spread**2)
 
+    def factors(self, position: Float[Values, "*batch space"]) -> Factors:
+        r"""Return the Fourier series of the activity at headings (rad).
+
+        With modified Bessel functions it is, up to the rounding of the numbers,
+        $e^{-z} \big(I_0(z) + 2 \sum_k I_k(z) \cos k(\theta - \theta_i)\big)$, where
+        $z = 1 / \kappa^2$.
+        """
+        heading = jnp.asarray(position)[..., 0]
+        dtype = heading.dtype
+        shares = _harmonics(self.spread, float(jnp.finfo(dtype).eps))
+        orders = jnp.arange(len(shares), dtype=dtype)
+        angles = jnp.multiply.outer(heading, orders)
+        turned = jnp.multiply.outer(orders, jnp.asarray(self.preferred, dtype))
+        shares = jnp.asarray(shares, dtype)[:, None]
+        return Factors(
+            jnp.concatenate([jnp.cos(angles), jnp.sin(angles[..., 1:])], axis=-1),
+            jnp.concatenate([shares * jnp.cos(turned), (shares * jnp.sin(turned))[1:]]),
+        )
+
     def decode(
         self,
         activation: Float[Values, "*batch cell"],
@@ -295,6 +336,16 @@ class HeadDirectionCode(Code):
     ) -> Float[Array, "*batch"]:
         """Return the angle (rad) between two headings."""
         return jnp.abs(wrap(jnp.asarray(a) - jnp.asarray(b)))[..., 0]
+
+
+def _harmonics(spread: float, smallest: float) -> np.ndarray:
+    """Return the Fourier series of the tuning of a cell, as far as it can be seen."""
+    concentration = spread**-2
+    n_orders = math.ceil(10 * max(1, math.sqrt(concentration))) + 10
+    shares = 2 * special.ive(np.arange(n_orders), concentration)
+    shares[0] /= 2
+    left_out = np.cumsum(shares[::-1])[::-1]
+    return shares[left_out > smallest]
 
 
 def _mean_at(

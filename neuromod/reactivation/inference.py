@@ -32,8 +32,6 @@ from neuromod.reactivation import noise as noise_
 from neuromod.reactivation.network import Network
 
 State = Float[Array, "*trial unit"]
-# Outputs of so many bytes stay in a cache between their making and their gradient.
-CACHED_BYTES = 2**20
 
 
 class Conditions(NamedTuple):
@@ -226,76 +224,6 @@ def read(network: Network, states: Any, key: Any = None, drawn: Any = None) -> A
     if drawn is None:
         return outputs
     return outputs + jnp.asarray(network.output_noise, outputs.dtype) * drawn
-
-
-def readout_error(
-    network: Network,
-    states: Float[Array, "time *trial unit"],
-    targets: Float[Array, "time *trial cell"],
-) -> Float[Array, ""]:
-    """Return the mean squared error of what states tell, without noise.
-
-    It is that of `read`, but a gradient is found with the error itself, a few steps at
-    a time: the outputs of all steps, which are most of what training would have to
-    keep, are never stored. Only reverse mode goes through it, once.
-
-    Parameters
-    ----------
-    network
-        Whose ``read_out`` it is.
-    states : (time, *trial, unit)
-        Of a run.
-    targets : (time, *trial, cell)
-        What the outputs should be; nothing is differentiated by them.
-    """
-    return _readout_error((network, states), targets)
-
-
-@eqx.filter_custom_vjp
-def _readout_error(given: tuple[Network, Array], targets: Array) -> Array:
-    network, states = given
-    return jnp.mean((network.read_out(states) - targets) ** 2)
-
-
-@_readout_error.def_fwd
-def _error_and_slopes(
-    perturbed: Any, given: tuple[Network, Array], targets: Array
-) -> tuple[Array, Any]:
-    """Return the error, and its slopes by the network and the states."""
-    network, states = given
-    size = _steps_at_once(targets)
-
-    def of_part(given, targets):
-        network, states = given
-        return jnp.sum((network.read_out(states) - targets) ** 2) / whole
-
-    def advance(total, part):
-        states, targets = part
-        value, slopes = eqx.filter_value_and_grad(of_part)((network, states), targets)
-        return jax.tree.map(jnp.add, total, (value, slopes[0])), slopes[1]
-
-    def cut(x):
-        return x.reshape(-1, size, *x.shape[1:])
-
-    whole = jnp.asarray(targets.size, states.dtype)
-    none = jax.tree.map(jnp.zeros_like, eqx.filter(network, eqx.is_inexact_array))
-    total = jnp.zeros((), states.dtype), none
-    found = kernels.scan(advance, total, (cut(states), cut(targets)), checkpoint=None)
-    error, by_network = found.carry
-    return error, (by_network, found.outputs.reshape(states.shape))
-
-
-@_readout_error.def_bwd
-def _slopes(slopes: Any, factor: Array, perturbed: Any, given: Any, targets: Any):
-    return jax.tree.map(lambda slope: factor * slope, slopes)
-
-
-def _steps_at_once(targets: Array) -> int:
-    """Return how many steps are read out together: they divide time."""
-    n_steps = len(targets)
-    of_step = targets.nbytes // n_steps
-    sizes = (k for k in range(1, n_steps + 1) if n_steps % k == 0)
-    return max((k for k in sizes if k * of_step <= CACHED_BYTES), default=1)
 
 
 def record(

@@ -31,9 +31,11 @@ from neuromod.core.precision import Precision, in_precision, precision_context
 from neuromod.core.provenance import provenance, start
 from neuromod.core.result import Result
 from neuromod.reactivation import presets
-from neuromod.reactivation.inference import readout_error
+from neuromod.reactivation.codes import Factors
 from neuromod.reactivation.navigator import Navigator, trainable
 from neuromod.reactivation.presets import Recipe
+from neuromod.reactivation.readout import readout_error
+from neuromod.reactivation.tasks.task import Batch
 
 
 def squared_error(
@@ -171,7 +173,7 @@ class Loss(eqx.Module):
         """Return the error of a new batch with new noise, times the factor."""
         keys = jax.random.split(key)
         batch = navigator.task.draw(keys[0], self.n_trials)
-        targets = jnp.swapaxes(batch.targets, 0, 1)
+        targets, factors = _time_first(batch)
         # A traced scale may be anything; as numbers, zeros are known to be zero.
         navigator = eqx.tree_at(
             lambda n: [getattr(n.network, name) for name in self.silent],
@@ -181,7 +183,17 @@ class Loss(eqx.Module):
         run = navigator.awake(batch, keys[1], self.remember)
         if "output_noise" not in self.silent:
             return self.factor * squared_error(run.outputs, targets)
-        return self.factor * readout_error(navigator.network, run.states, targets)
+        return self.factor * readout_error(
+            navigator.network, run.states, targets, factors
+        )
+
+
+def _time_first(batch: Batch) -> tuple[Array, Factors | None]:
+    targets = jnp.swapaxes(batch.targets, 0, 1)
+    if batch.factors is None:
+        return targets, None
+    features, mixing = batch.factors
+    return targets, Factors(jnp.swapaxes(features, 0, 1), mixing)
 
 
 def _silent(recipe: Recipe) -> tuple[str, ...]:

@@ -156,15 +156,16 @@ def _leave(shape: Shape, navigator: Any, folder: Path) -> None:
     import jax
     import jax.numpy as jnp
 
-    from neuromod.reactivation.inference import readout_error
+    from neuromod.reactivation.train import Loss
 
-    batch = navigator.task.draw(jax.random.key(2), shape.n_trials)
+    silent = ("input_noise", "recurrent_noise", "output_noise")
+    loss, key = Loss(shape.n_trials, 1.0, silent, None), jax.random.key(2)
+    batch = navigator.task.draw(jax.random.split(key)[0], shape.n_trials)
     targets = jnp.swapaxes(batch.targets, 0, 1)
 
     @jax.jit
     def error(network):
-        moved = type(navigator)(network, navigator.task)
-        return readout_error(network, moved.awake(batch).states, targets)
+        return loss(type(navigator)(network, navigator.task), key, 0)
 
     value, slopes = jax.value_and_grad(error)(navigator.network)
     told = {

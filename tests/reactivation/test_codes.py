@@ -156,6 +156,19 @@ def test_turning_the_world_turns_the_head_direction_code():
     np.testing.assert_allclose(jnp.cos(moved), np.cos(5 * 2 * np.pi / 24), atol=1e-6)
 
 
+@pytest.mark.parametrize("spread", [0.1, 0.5, np.pi / 6, 3.0])
+def test_heading_cells_are_their_fourier_series(spread):
+    with jax.enable_x64(True):
+        cells = HeadDirectionCode.regular(30, spread)
+        headings = np.random.default_rng(0).uniform(-9, 9, (40, 1))
+        features, mixing = cells.factors(headings)
+        found = features @ mixing
+        np.testing.assert_allclose(found, cells.activation(headings), atol=2e-15)
+    features, mixing = cells.factors(np.float32(headings))
+    expected = cells.activation(np.float32(headings))
+    np.testing.assert_allclose(features @ mixing, expected, atol=2e-5)
+
+
 def test_a_mirrored_box_mirrors_the_place_code():
     code = place_code(n_cells=100)
     mirrored = PlaceCode(code.centres * jnp.array([[-1.0, 1.0]]), 0.2)

@@ -8,8 +8,9 @@ import pytest
 
 from neuromod import reactivation
 from neuromod.core import training_loop
-from neuromod.reactivation import inference
-from neuromod.reactivation.inference import readout_error
+from neuromod.reactivation import readout
+from neuromod.reactivation.readout import readout_error
+from neuromod.reactivation.codes import HeadDirectionCode
 from neuromod.reactivation.network import GRUNetwork, VanillaNetwork
 from neuromod.reactivation.train import Loss, squared_error
 
@@ -38,7 +39,7 @@ def test_the_slopes_are_those_of_the_mean_squared_error(
     kind, steps_at_once, monkeypatch
 ):
     cached = steps_at_once * N_TRIALS * N_CELLS * 8
-    monkeypatch.setattr(inference, "CACHED_BYTES", cached)
+    monkeypatch.setattr(readout, "CACHED_BYTES", cached)
     network, states = network_of(kind), drawn(N_STEPS, N_TRIALS, N_UNITS)
     targets = drawn(N_STEPS, N_TRIALS, N_CELLS, 1)[..., 0]
 
@@ -71,6 +72,25 @@ def test_the_slopes_of_several_networks_are_those_of_each():
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *networks)
     for one, network in zip(jax.vmap(slope)(stacked), networks, strict=True):
         np.testing.assert_allclose(one, slope(network), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("precise")
+@pytest.mark.parametrize("kind", [VanillaNetwork, GRUNetwork])
+def test_a_code_that_is_a_product_has_the_same_slopes(kind):
+    code = HeadDirectionCode.regular(200, 2.0)
+    headings = 10 * drawn(N_STEPS, N_TRIALS, 1)
+    network = kind.random(jax.random.key(0), 2, N_UNITS, 200, bias=True)
+    network = jax.tree.map(lambda x: jnp.asarray(x, float), network)
+    targets, factors = code.activation(headings), code.factors(headings)
+    assert readout._is_less_work(network, factors)
+    both = [
+        jax.value_and_grad(lambda given, f=f: readout_error(*given, targets, f))(
+            (network, drawn(N_STEPS, N_TRIALS, N_UNITS))
+        )
+        for f in (None, factors)
+    ]
+    for one, other in zip(*map(jax.tree.leaves, both), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-13)
 
 
 def _weight(network):

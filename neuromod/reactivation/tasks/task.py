@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from neuromod.core.dimensions import require_integer
 from neuromod.core.errors import choice, did_you_mean, invalid
-from neuromod.reactivation.codes import Code
+from neuromod.reactivation.codes import Code, Factors
 from neuromod.reactivation.motion import Bounds, Motion
 
 
@@ -31,12 +31,15 @@ class Batch(NamedTuple):
         Code of the position after each step.
     positions : (trial, time, space)
         The position itself (m, or rad).
+    factors : features (trial, time, feature), mixing (feature, cell)
+        Whose product the targets are, where the code is one.
     """
 
     code: Float[Array, "trial cell"]
     inputs: Float[Array, "trial time input"]
     targets: Float[Array, "trial time cell"]
     positions: Float[Array, "trial time space"]
+    factors: Factors | None = None
 
 
 class Task(eqx.Module):
@@ -104,6 +107,7 @@ class Task(eqx.Module):
             path.inputs[:, skip:],
             self.code.activation(positions),
             positions,
+            self.code.factors(positions),
         )
 
 
