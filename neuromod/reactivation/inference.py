@@ -21,7 +21,6 @@ $\lambda < 1$ remembers the last step (Levenstein et al. 2024; Casco-Rodriguez e
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float

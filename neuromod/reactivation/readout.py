@@ -1,9 +1,9 @@
 r"""The error of what states tell, and its gradient, without the outputs of all steps.
 
 The outputs $o = W h + b$ of all steps are the largest array of training: 512 cells for
-128 units. `readout_error` never stores them. Where a code is a product of few functions
-of the position (`codes.Factors`), targets $y = M^\top f$, it never computes them either.
-With rows $g = (h, f, 1)$ and their columns $V = (W, -M, b)$,
+128 units. `readout_error` never stores them. Where a code is a product of few features
+of the position (`codes.Factors`), $y = M^\top f$, it never computes them either. With
+rows $g = (h, f, 1)$ and their columns $V = (W, -M, b)$,
 
 $$
 \sum \lVert o - y \rVert^2 = \sum \lVert V^\top g \rVert^2

@@ -9,9 +9,9 @@ import pytest
 from neuromod import reactivation
 from neuromod.core import training_loop
 from neuromod.reactivation import readout
-from neuromod.reactivation.readout import readout_error
 from neuromod.reactivation.codes import HeadDirectionCode
 from neuromod.reactivation.network import GRUNetwork, VanillaNetwork
+from neuromod.reactivation.readout import readout_error
 from neuromod.reactivation.train import Loss, squared_error
 
 N_STEPS, N_TRIALS, N_UNITS, N_CELLS = 12, 5, 6, 9
