@@ -54,6 +54,8 @@ from neuromod.kernels.kalman_likelihood import (
 from neuromod.kernels.kalman_model import Gaussian as Gaussian
 from neuromod.kernels.kalman_model import KalmanModel as KalmanModel
 from neuromod.kernels.kalman_sample import kalman_sample as kalman_sample
+from neuromod.kernels.latent import LatentMTRNN as LatentMTRNN
+from neuromod.kernels.latent import LatentOutput as LatentOutput
 from neuromod.kernels.outputs import Fold as Fold
 from neuromod.kernels.rnn import MTRNN as MTRNN
 from neuromod.kernels.rnn import LeakyRNN as LeakyRNN
@@ -66,6 +68,8 @@ from neuromod.kernels.scan import scan as scan
 __all__ = [
     "GRU",
     "LSTM",
+    "LatentMTRNN",
+    "LatentOutput",
     "MTRNN",
     "AffineCell",
     "AffineScan",
