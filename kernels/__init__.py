@@ -68,8 +68,6 @@ from neuromod.kernels.scan import scan as scan
 __all__ = [
     "GRU",
     "LSTM",
-    "LatentMTRNN",
-    "LatentOutput",
     "MTRNN",
     "AffineCell",
     "AffineScan",
@@ -88,6 +86,8 @@ __all__ = [
     "KalmanSmoother",
     "KalmanStep",
     "LSTMState",
+    "LatentMTRNN",
+    "LatentOutput",
     "LeakyIntegrator",
     "LeakyRNN",
     "MTRNNState",
