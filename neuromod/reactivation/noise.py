@@ -80,7 +80,7 @@ def draw(key: PRNGKeyArray, shape: tuple[int, ...], law: str, dtype: Any) -> Arr
         return _uniform(key, shape, dtype)
     lowest = np.nextafter(np.array(-1, dtype), np.array(0, dtype))
     between = lowest + (1 - lowest) * _uniform(key, shape, dtype)
-    return np.array(2**0.5, dtype) * jax.lax.erf_inv(jnp.maximum(between, lowest))
+    return jnp.asarray(2**0.5, dtype) * jax.lax.erf_inv(jnp.maximum(between, lowest))
 
 
 def _uniform(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Array:
