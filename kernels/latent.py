@@ -169,8 +169,10 @@ class LatentMTRNN(GatedCell):
         return total(towards, *found) if found else None
 
     def _parts(self, gates: Array) -> list[Array]:
-        ends = [self.n_hidden, self.n_hidden + self.n_latents]
-        return jnp.split(gates, ends, axis=-1)
+        # By slices: XLA (CPU, jaxlib 0.10.2) computes the transpose of a split wrongly
+        # when it fuses it with all that is concatenated there.
+        n, m = self.n_hidden, self.n_hidden + self.n_latents
+        return [gates[..., :n], gates[..., n:m], gates[..., m:]]
 
     def _rate(self, like: Array) -> Array:
         return jnp.broadcast_to(1 / jnp.asarray(self.time_constant), like.shape)

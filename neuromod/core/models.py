@@ -29,6 +29,7 @@ from neuromod.core import plain
 from neuromod.core.errors import DataFormatError, InvalidInputError, invalid
 
 MODEL_CLASSES: dict[str, str] = {
+    "Affine": "neuromod.pvrnn.layers:Affine",
     "Agent": "neuromod.hgf.agent:Agent",
     "AttractorField": "neuromod.reactivation.field:AttractorField",
     "BayesOptimal": "neuromod.hgf.responses.perception:BayesOptimal",
@@ -38,12 +39,14 @@ MODEL_CLASSES: dict[str, str] = {
     "ConditionedHallucination": (
         "neuromod.hgf.responses.choices:ConditionedHallucination"
     ),
+    "Connection": "neuromod.pvrnn.layers:Connection",
     "Constant": "neuromod.hgf.nodes:Constant",
     "ContinuousInput": "neuromod.hgf.nodes:ContinuousInput",
     "ContinuousState": "neuromod.hgf.nodes:ContinuousState",
     "DeepNetwork": "neuromod.hgf.deep:DeepNetwork",
     "Edge": "neuromod.hgf.nodes:Edge",
     "GRUNetwork": "neuromod.reactivation.network:GRUNetwork",
+    "GaussianHead": "neuromod.pvrnn.heads:GaussianHead",
     "GaussianReport": "neuromod.hgf.responses.continuous:GaussianReport",
     "GaussianThreshold": "neuromod.hgf.responses.choices:GaussianThreshold",
     "HeadDirection": "neuromod.reactivation.tasks.head_direction:HeadDirection",
@@ -52,6 +55,8 @@ MODEL_CLASSES: dict[str, str] = {
     "HiddenMarkov": "neuromod.hgf.ideal:HiddenMarkov",
     "Joint": "neuromod.hgf.responses.columns:Joint",
     "Kalman": "neuromod.hgf.ideal:Kalman",
+    "LatentLayer": "neuromod.pvrnn.layers:LatentLayer",
+    "LatentMap": "neuromod.pvrnn.layers:LatentMap",
     "Layer": "neuromod.reactivation.network:Layer",
     "LinearTrack": "neuromod.reactivation.tasks.tracks:LinearTrack",
     "LogReactionTime": "neuromod.hgf.responses.continuous:LogReactionTime",
@@ -59,6 +64,7 @@ MODEL_CLASSES: dict[str, str] = {
     "Network": "neuromod.hgf.network:Network",
     "NormalLearner": "neuromod.hgf.exponential_family:NormalLearner",
     "OrnsteinUhlenbeck": "neuromod.reactivation.motion_ou:OrnsteinUhlenbeck",
+    "PVRNN": "neuromod.pvrnn.model:PVRNN",
     "PearceHall": "neuromod.hgf.baselines:PearceHall",
     "PlaceCode": "neuromod.reactivation.codes:PlaceCode",
     "Predictive": "neuromod.reactivation.tasks.predictive:Predictive",
@@ -71,11 +77,13 @@ MODEL_CLASSES: dict[str, str] = {
     "RolloutCode": "neuromod.reactivation.tasks.predictive:RolloutCode",
     "Softmax": "neuromod.hgf.responses.choices:Softmax",
     "SoftmaxChoice": "neuromod.hgf.responses.options:SoftmaxChoice",
+    "SoftmaxHead": "neuromod.pvrnn.heads:SoftmaxHead",
     "SpatialNavigation": "neuromod.reactivation.tasks.spatial:SpatialNavigation",
     "SquaredError": "neuromod.hgf.responses.perception:SquaredError",
     "SuttonK1": "neuromod.hgf.baselines:SuttonK1",
     "SwitchingGLM": "neuromod.switching.model:SwitchingGLM",
     "TMaze": "neuromod.reactivation.tasks.tracks:TMaze",
+    "TanhHead": "neuromod.pvrnn.heads:TanhHead",
     "Tour": "neuromod.reactivation.motion_tour:Tour",
     "Triangle": "neuromod.reactivation.tasks.tracks:Triangle",
     "UnitSquareSigmoid": "neuromod.hgf.responses.choices:UnitSquareSigmoid",

@@ -98,7 +98,7 @@ def sleep(
         Noise is lowered by $\sqrt\lambda$, which keeps the density (to first order
         in the step).
     state_noise
-        Noise that grows by this much per unit of |h|.
+        Noise that grows by this much per unit of abs(h).
     decoder
         "top_k" (the mean of the three most active cells) or "population_vector".
     states, outputs
