@@ -56,6 +56,7 @@ from neuromod.kernels.kalman_model import KalmanModel as KalmanModel
 from neuromod.kernels.kalman_sample import kalman_sample as kalman_sample
 from neuromod.kernels.latent import LatentMTRNN as LatentMTRNN
 from neuromod.kernels.latent import LatentOutput as LatentOutput
+from neuromod.kernels.normal import standard_normal as standard_normal
 from neuromod.kernels.outputs import Fold as Fold
 from neuromod.kernels.rnn import MTRNN as MTRNN
 from neuromod.kernels.rnn import LeakyRNN as LeakyRNN
@@ -113,5 +114,6 @@ __all__ = [
     "matrix_affine_scan",
     "over_devices",
     "scan",
+    "standard_normal",
     "time_since",
 ]

@@ -45,6 +45,7 @@ DIMENSIONS: dict[str, str] = {
     "level": "level of a hierarchy",
     "layer": "layer of a network",
     "latent": "latent variable",
+    "head": "group of channels that a network tells from the same units",
     "channel": "sensor",
     "region": "brain region (parcel)",
     "source_region": "region that acts on `region`",

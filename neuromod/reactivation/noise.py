@@ -44,22 +44,17 @@ that is asked for. Neither keeps how fast the density is explored, and in a netw
 that is not linear both are approximate.
 """
 
-import math
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.extend.random import threefry_2x32
 from jaxtyping import Array, PRNGKeyArray
 from scipy import linalg
 
 from neuromod.core.dimensions import require_non_negative, require_positive
 from neuromod.core.errors import invalid
+from neuromod.kernels.normal import standard_normal, uniform
 
 LAWS = ("gaussian", "uniform01")
-THREEFRY = ("fry", "threefry2x32")
-ONE = np.uint32(0x3F800000)  # the bits of 1.0
 
 
 def draw(key: PRNGKeyArray, shape: tuple[int, ...], law: str, dtype: Any) -> Array:
@@ -77,42 +72,8 @@ def draw(key: PRNGKeyArray, shape: tuple[int, ...], law: str, dtype: Any) -> Arr
         1/sqrt(12).
     """
     if law == "uniform01":
-        return _uniform(key, shape, dtype)
-    lowest = np.nextafter(np.array(-1, dtype), np.array(0, dtype))
-    between = lowest + (1 - lowest) * _uniform(key, shape, dtype)
-    return jnp.asarray(2**0.5, dtype) * jax.lax.erf_inv(jnp.maximum(between, lowest))
-
-
-def _uniform(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Draw numbers of [0, 1), in float32 with half the work of `jax.random.uniform`.
-
-    That hashes every number by itself, so that devices which share an array need not
-    talk, and throws away one of the two words that a hash makes. Noise is drawn for one
-    network at a time: here both are used.
-    """
-    key = jnp.asarray(key)
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)
-    if dtype != jnp.float32 or str(jax.random.key_impl(key)) not in THREEFRY:
-        return jax.random.uniform(key, shape, dtype)
-    words = threefry_2x32(
-        jax.random.key_data(key), jax.lax.iota(jnp.uint32, math.prod(shape))
-    )
-    # The 23 bits of a number in [1, 2).
-    bits = (_stored(words).reshape(shape) >> 9) | ONE
-    return jax.lax.bitcast_convert_type(bits, jnp.float32) - 1
-
-
-def _stored(words: Array) -> Array:
-    """Return the same words, as a window of one: XLA stores what it slides over.
-
-    Else it joins the two halves of the words within the loop that uses them, which can
-    then not be vectorised and takes four times as long.
-    """
-    one = (1,) * words.ndim
-    return jax.lax.reduce_window(
-        words, np.uint32(0), jax.lax.bitwise_or, one, one, "VALID"
-    )
+        return uniform(key, shape, dtype)
+    return standard_normal(key, shape, dtype)
 
 
 def step_noise(sde_noise: float, time_step: float) -> float:

@@ -1,0 +1,209 @@
+"""Trained networks run: what they explain, and what they make up."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from neuromod.core.dimensions import require_integer
+from neuromod.core.errors import invalid
+from neuromod.core.result import Result
+from neuromod.kernels.normal import standard_normal
+from neuromod.pvrnn import inference, stepwise
+from neuromod.pvrnn.energy import divergence
+from neuromod.pvrnn.latents import Adaptive, scaled, split, start
+from neuromod.pvrnn.layers import Normal
+from neuromod.pvrnn.model import PVRNN
+from neuromod.pvrnn.objective import CONSTANTS
+
+
+def reconstruct(result: Result, *, seed: int) -> xr.Dataset:
+    """Run a trained network with the posteriors of its training.
+
+    Parameters
+    ----------
+    result
+        Of `neuromod.pvrnn.train`, of one seed.
+    seed
+        Of the noise.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``channel_value`` (trial, time, channel), what the network tells; the means and
+        deviations of ``posterior`` and ``prior``, the ``latent_value`` that was drawn,
+        and the ``divergence`` (nats): (trial, time, latent).
+
+    Raises
+    ------
+    InvalidInputError
+        If the result is of several seeds.
+    """
+    network, adaptive = _of_training(result)
+    key = jax.random.key(require_integer(seed, "seed", minimum=0))
+    noise = standard_normal(key, adaptive.mean.shape, adaptive.mean.dtype)
+    run = jax.jit(inference.run)(network, adaptive, noise)
+    told = result.data["latent"]
+    coords = {"trial": told["trial"].values, "time": told["time"].values}
+    found = _dataset(
+        network, run.activities, run.latents, run.prior, run.posterior, coords
+    )
+    steps = xr.DataArray(np.arange(found.sizes["time"]), dims="time")
+    lengths = xr.DataArray(told["n_steps"].values, dims="trial")
+    return found.where(steps < lengths)
+
+
+def regenerate(
+    result: Result, n_steps: int, *, seed: int, n_given: int = 1
+) -> xr.Dataset:
+    """Let a trained network go on from the beginning of each of its training trials.
+
+    Parameters
+    ----------
+    result
+        Of `neuromod.pvrnn.train`, of one seed.
+    n_steps
+        Steps that are made up from the prior, after those that are given.
+    seed
+        Of the noise.
+    n_given
+        Steps that have the posterior of training: with 1, all that a network knows of a
+        trial is what it has put into the latents of the first step.
+
+    Returns
+    -------
+    xarray.Dataset
+        As of `generate`, with the trials of training; the steps that are made up.
+    """
+    network, adaptive = _of_training(result)
+    n_given = require_integer(n_given, "n_given")
+    if n_given > len(adaptive.mean):
+        raise invalid("n_given", n_given, f"at most the {len(adaptive.mean)} steps")
+    adaptive = adaptive._replace(
+        mean=adaptive.mean[:n_given], log_deviation=adaptive.log_deviation[:n_given]
+    )
+    n_steps = require_integer(n_steps, "n_steps")
+    key = jax.random.key(require_integer(seed, "seed", minimum=0))
+    shape = n_given + n_steps, *adaptive.mean.shape[1:]
+    noise = standard_normal(key, shape, adaptive.mean.dtype)
+    activities, prior, latents = _go_on(network, adaptive, noise)
+    coords = {
+        "trial": result.data["latent"]["trial"].values,
+        "time": n_given + np.arange(n_steps),
+    }
+    return _dataset(network, activities, latents, prior, None, coords)
+
+
+@jax.jit
+def _go_on(network: PVRNN, adaptive: Adaptive, noise: Any) -> tuple[Any, Normal, Any]:
+    n_given = len(adaptive.mean)
+    potentials = start(network, noise.shape[1], adaptive)
+    reached, posterior = stepwise.run(
+        network, adaptive, scaled(network, noise[:n_given]), potentials
+    )
+    last = tuple(None if u is None else u[-1] for u in reached)
+    hold = Normal(posterior.mean[0], posterior.deviation[0])
+    found = stepwise.generate(network, noise[n_given:], last, starts=False, hold=hold)
+    return found[:3]
+
+
+def _of_training(result: Result) -> tuple[PVRNN, Adaptive]:
+    """Return network and adaptive vectors of one seed."""
+    if not isinstance(result, Result) or not isinstance(result.model, PVRNN):
+        raise invalid("result", type(result).__name__, "a Result of pvrnn.train")
+    if "seed" in result.data["latent"].dims:
+        raise invalid("result", "several seeds", "one", "Choose: result.sel(seed=...).")
+    told = result.data["latent"].to_dataset()
+    mean, log_deviation = (
+        jnp.asarray(told[f"adaptive_{name}"].transpose("time", ...).values)
+        for name in ("mean", "log_deviation")
+    )
+    if "initial_potential" not in told:
+        return result.model, Adaptive(mean, log_deviation)
+    sizes = [layer.n_units for layer in result.model.layers]
+    own = split(jnp.asarray(told["initial_potential"].values), sizes)
+    initial = tuple(u if n else None for u, n in zip(own, sizes, strict=True))
+    return result.model, Adaptive(mean, log_deviation, initial)
+
+
+def generate(
+    model: PVRNN | Result, n_steps: int, *, seed: int, n_trials: int = 1
+) -> xr.Dataset:
+    """Let a network make up data: run it from its prior.
+
+    Parameters
+    ----------
+    model
+        A `PVRNN`, or the `Result` of one seed.
+    n_steps
+        Steps of each trial.
+    seed
+        Of the noise.
+    n_trials
+        Trials that are made up.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``channel_value`` (trial, time, channel); ``prior_mean``, ``prior_deviation``
+        and ``latent_value`` (trial, time, latent).
+
+    Examples
+    --------
+    >>> from neuromod.pvrnn import hierarchy, tanh_head
+    >>> network = hierarchy(jax.random.key(0), [10], [1], [2], [tanh_head(2)])
+    >>> dict(generate(network, 30, seed=0, n_trials=4)["channel_value"].sizes)
+    {'trial': 4, 'time': 30, 'channel': 2}
+    """
+    network = model.model if isinstance(model, Result) else model
+    if not isinstance(network, PVRNN):
+        raise invalid("model", type(network).__name__, "a PVRNN or a Result of one")
+    if isinstance(model, Result) and "seed" in model.data["latent"].dims:
+        raise invalid("model", "several seeds", "one", "Choose: result.sel(seed=...).")
+    n_steps = require_integer(n_steps, "n_steps")
+    n_trials = require_integer(n_trials, "n_trials")
+    key = jax.random.key(require_integer(seed, "seed", minimum=0))
+    noise = standard_normal(key, (n_steps, n_trials, network.n_latents))
+    run = jax.jit(stepwise.generate)(network, noise, start(network, n_trials))
+    activities, prior, latents, _ = run
+    coords = {"trial": np.arange(n_trials), "time": np.arange(n_steps, dtype=float)}
+    return _dataset(network, activities, latents, prior, None, coords)
+
+
+def _dataset(
+    network: PVRNN,
+    activities: Any,
+    latents: Any,
+    prior: Normal,
+    posterior: Normal | None,
+    coords: dict[str, Any],
+) -> xr.Dataset:
+    told = zip(network.heads, inference.outputs(network, activities), strict=True)
+    values = jnp.concatenate([head.decode(outputs) for head, outputs in told], axis=-1)
+    found = {"latent_value": latents}
+    for name, normal in (("prior", prior), ("posterior", posterior)):
+        if normal is not None:
+            found[f"{name}_mean"], found[f"{name}_deviation"] = normal
+    if posterior is not None:
+        found["divergence"] = divergence(posterior, prior, CONSTANTS["tglean"])
+
+    def trial_first(array: Any) -> np.ndarray:
+        return np.swapaxes(np.asarray(array), 0, 1)
+
+    dims = ("trial", "time", "latent")
+    layers = np.array([layer.name for layer in network.layers])
+    heads = np.array([head.name for head in network.heads])
+    labels = {
+        "layer_of_latent": ("latent", layers[network.latent_layers]),
+        "head_of_channel": ("channel", heads[network.channel_heads]),
+    }
+    dataset = xr.Dataset(
+        {name: (dims, trial_first(array)) for name, array in found.items()},
+        coords | labels,
+    )
+    dataset["channel_value"] = ((*dims[:2], "channel"), trial_first(values))
+    if "divergence" in dataset:
+        dataset["divergence"].attrs["units"] = "nat"
+    return dataset

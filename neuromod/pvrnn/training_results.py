@@ -1,0 +1,141 @@
+"""What training has led to, as results with named dimensions."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import xarray as xr
+
+from neuromod.core import models
+from neuromod.core.provenance import Start, provenance
+from neuromod.core.result import Result
+from neuromod.pvrnn.data import Trials
+from neuromod.pvrnn.model import PVRNN
+from neuromod.pvrnn.objective import Objective
+from neuromod.pvrnn.trainee import Trainee, as_numbers
+
+ADAPTIVE_DIMS = ("trial", "time", "latent")
+
+
+class Lanes(NamedTuple):
+    """What is trained side by side: every objective with every seed.
+
+    Parameters
+    ----------
+    trials
+        The data of all lanes.
+    objectives, seeds
+        Of which all pairs are trained, seed by seed of one objective after another.
+    named
+        Whether results have the axis seed.
+    """
+
+    trials: Trials
+    objectives: list[Objective]
+    seeds: list[int]
+    named: bool
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Number of the objective, and seed, of every lane."""
+        return [(k, s) for k in range(len(self.objectives)) for s in self.seeds]
+
+
+def result_of(
+    lanes: Lanes,
+    k: int,
+    trainees: list[Trainee],
+    history: dict[str, np.ndarray],
+    config: dict[str, Any],
+    started: Start,
+) -> Result:
+    """Return what was trained with one of the objectives.
+
+    Parameters
+    ----------
+    lanes, k
+        What was trained, and the number of the objective.
+    trainees
+        Of every lane.
+    history
+        Arrays (lane, step, ...).
+    config, started
+        Settings, and the clocks at the start.
+    """
+    rows = [i for i, (which, _) in enumerate(lanes.pairs) if which == k]
+    mine = [trainees[i] for i in rows]
+    found = {name: values[rows] for name, values in history.items()}
+    if not lanes.named:
+        found = {name: values[0] for name, values in found.items()}
+    arrays = [_adaptive(trainee) for trainee in mine]
+    latent = {
+        name: np.stack([a[name] for a in arrays]) if lanes.named else arrays[0][name]
+        for name in arrays[0]
+    }
+    tree = _tree(lanes, mine[0].network, found, latent)
+    networks = [trainee.network for trainee in mine]
+    model = models.stack(networks) if lanes.named else networks[0]
+    about = provenance(
+        seed=lanes.seeds if lanes.named else lanes.seeds[0],
+        precision=config["precision"],
+        started=started,
+        inputs={"data": lanes.trials.values},
+    )
+    told = as_numbers(lanes.objectives[k])
+    return Result(model, tree, config | {"objective": told}, about)
+
+
+def _adaptive(trainee: Trainee) -> dict[str, np.ndarray]:
+    """Return adaptive vectors, trial first, and potentials of a trial's own."""
+    adaptive = trainee.adaptive
+    found = {
+        f"adaptive_{name}": np.swapaxes(np.asarray(getattr(adaptive, name)), 0, 1)
+        for name in ("mean", "log_deviation")
+    }
+    if adaptive.initial is not None:
+        own = [np.asarray(u) for u in adaptive.initial if u is not None]
+        found["initial_potential"] = np.concatenate(own, axis=-1)
+    return found
+
+
+def _tree(
+    lanes: Lanes,
+    network: PVRNN,
+    history: dict[str, np.ndarray],
+    latent: dict[str, np.ndarray],
+) -> xr.DataTree:
+    seed = ("seed",) if lanes.named else ()
+    labels = {"seed": lanes.seeds} if lanes.named else {}
+    layers = np.array([layer.name for layer in network.layers])
+    heads = np.array([head.name for head in network.heads])
+    told = {
+        "loss": ((*seed, "step"), history["loss"]),
+        "reconstruction": ((*seed, "step", "head"), history["reconstruction"]),
+        "divergence": ((*seed, "step", "layer"), history["divergence"]),
+    }
+    adaptive = {
+        name: (
+            (
+                *seed,
+                *(ADAPTIVE_DIMS if name != "initial_potential" else ("trial", "unit")),
+            ),
+            values,
+        )
+        for name, values in latent.items()
+    }
+    coords: dict[str, Any] = {
+        "trial": lanes.trials.labels,
+        "n_steps": ("trial", lanes.trials.valid.sum(axis=0)),
+        "time": lanes.trials.time,
+        "layer_of_latent": (
+            "latent",
+            layers[network.latent_layers],
+            {"long_name": "layer of the latent"},
+        ),
+    }
+    of_history = labels | {"layer": layers, "head": heads}
+    return xr.DataTree.from_dict(
+        {
+            "/history": xr.Dataset(told, of_history),
+            "/latent": xr.Dataset(adaptive, labels | coords),
+        }
+    )
