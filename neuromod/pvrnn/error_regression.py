@@ -138,7 +138,7 @@ class ErrorRegression:
                 "a network of `with_encoder`",
             )
         self._key = jax.random.key(require_integer(seed, "seed", minimum=0))
-        self._initial = initial
+        self._initial = self._first(initial)
         self.reset()
 
     def reset(self) -> None:
@@ -197,6 +197,19 @@ class ErrorRegression:
         """Return an array without the axis of a single trial."""
         array = np.asarray(array)
         return array[:, 0] if self.n_trials is None else array
+
+    def _first(self, initial: Any) -> tuple[np.ndarray, np.ndarray] | None:
+        if initial is None:
+            return None
+        mean, log_deviation = (np.asarray(part, float) for part in initial)
+        shapes = (self.network.n_latents,), (self._n, self.network.n_latents)
+        for part in (mean, log_deviation):
+            if part.shape not in shapes:
+                expected = f"twice {shapes[0]}"
+                raise invalid(
+                    "initial", f"shape {part.shape}", expected, kind=ShapeError
+                )
+        return mean, log_deviation
 
     def _checked(self, observation: Any, mask: Any) -> tuple[np.ndarray, np.ndarray]:
         values = np.asarray(observation, float)

@@ -18,6 +18,8 @@ from neuromod.pvrnn.layers import Normal
 from neuromod.pvrnn.model import PVRNN
 from neuromod.pvrnn.objective import CONSTANTS
 
+_run, _generate = jax.jit(inference.run), jax.jit(stepwise.generate)
+
 
 def reconstruct(result: Result, *, seed: int) -> xr.Dataset:
     """Run a trained network with the posteriors of its training.
@@ -44,10 +46,10 @@ def reconstruct(result: Result, *, seed: int) -> xr.Dataset:
     network, adaptive = _of_training(result)
     key = jax.random.key(require_integer(seed, "seed", minimum=0))
     noise = standard_normal(key, adaptive.mean.shape, adaptive.mean.dtype)
-    run = jax.jit(inference.run)(network, adaptive, noise)
+    run = _run(network, adaptive, noise)
     told = result.data["latent"]
-    coords = {"trial": told["trial"].values, "time": told["time"].values}
-    found = _dataset(
+    coords = {name: told[name].values for name in ("trial", "time", "channel")}
+    found = dataset(
         network, run.activities, run.latents, run.prior, run.posterior, coords
     )
     steps = xr.DataArray(np.arange(found.sizes["time"]), dims="time")
@@ -89,11 +91,10 @@ def regenerate(
     shape = n_given + n_steps, *adaptive.mean.shape[1:]
     noise = standard_normal(key, shape, adaptive.mean.dtype)
     activities, prior, latents = _go_on(network, adaptive, noise)
-    coords = {
-        "trial": result.data["latent"]["trial"].values,
-        "time": n_given + np.arange(n_steps),
-    }
-    return _dataset(network, activities, latents, prior, None, coords)
+    told = result.data["latent"]
+    coords = {name: told[name].values for name in ("trial", "channel")}
+    coords["time"] = n_given + np.arange(n_steps)
+    return dataset(network, activities, latents, prior, None, coords)
 
 
 @jax.jit
@@ -157,22 +158,30 @@ def generate(
     >>> dict(generate(network, 30, seed=0, n_trials=4)["channel_value"].sizes)
     {'trial': 4, 'time': 30, 'channel': 2}
     """
+    network = only_network(model)
+    n_steps = require_integer(n_steps, "n_steps")
+    n_trials = require_integer(n_trials, "n_trials")
+    key = jax.random.key(require_integer(seed, "seed", minimum=0))
+    noise = standard_normal(key, (n_steps, n_trials, network.n_latents))
+    activities, prior, latents, _ = _generate(network, noise, start(network, n_trials))
+    coords: dict[str, Any] = {"trial": np.arange(n_trials)}
+    coords["time"] = np.arange(n_steps, dtype=float)
+    if isinstance(model, Result):
+        coords["channel"] = model.data["latent"]["channel"].values
+    return dataset(network, activities, latents, prior, None, coords)
+
+
+def only_network(model: Any) -> PVRNN:
+    """Return the network of a model or of a result of one seed."""
     network = model.model if isinstance(model, Result) else model
     if not isinstance(network, PVRNN):
         raise invalid("model", type(network).__name__, "a PVRNN or a Result of one")
     if isinstance(model, Result) and "seed" in model.data["latent"].dims:
         raise invalid("model", "several seeds", "one", "Choose: result.sel(seed=...).")
-    n_steps = require_integer(n_steps, "n_steps")
-    n_trials = require_integer(n_trials, "n_trials")
-    key = jax.random.key(require_integer(seed, "seed", minimum=0))
-    noise = standard_normal(key, (n_steps, n_trials, network.n_latents))
-    run = jax.jit(stepwise.generate)(network, noise, start(network, n_trials))
-    activities, prior, latents, _ = run
-    coords = {"trial": np.arange(n_trials), "time": np.arange(n_steps, dtype=float)}
-    return _dataset(network, activities, latents, prior, None, coords)
+    return network
 
 
-def _dataset(
+def dataset(
     network: PVRNN,
     activities: Any,
     latents: Any,
@@ -180,6 +189,7 @@ def _dataset(
     posterior: Normal | None,
     coords: dict[str, Any],
 ) -> xr.Dataset:
+    """Return what a network did (time, trial, ...), with names."""
     told = zip(network.heads, inference.outputs(network, activities), strict=True)
     values = jnp.concatenate([head.decode(outputs) for head, outputs in told], axis=-1)
     found = {"latent_value": latents}
@@ -199,11 +209,11 @@ def _dataset(
         "layer_of_latent": ("latent", layers[network.latent_layers]),
         "head_of_channel": ("channel", heads[network.channel_heads]),
     }
-    dataset = xr.Dataset(
+    told_of = xr.Dataset(
         {name: (dims, trial_first(array)) for name, array in found.items()},
         coords | labels,
     )
-    dataset["channel_value"] = ((*dims[:2], "channel"), trial_first(values))
-    if "divergence" in dataset:
-        dataset["divergence"].attrs["units"] = "nat"
-    return dataset
+    told_of["channel_value"] = ((*dims[:2], "channel"), trial_first(values))
+    if "divergence" in told_of:
+        told_of["divergence"].attrs["units"] = "nat"
+    return told_of

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array
 
 from neuromod import kernels
@@ -120,7 +121,8 @@ def generate(
     potentials: tuple[Any, ...],
     *,
     starts: Any = True,
-    hold: Any = None,
+    hold: Normal | None = None,
+    held: np.ndarray | None = None,
 ) -> tuple[tuple[Any, ...], Normal, Array, State]:
     """Run a network from its prior.
 
@@ -134,8 +136,10 @@ def generate(
         Before the first step.
     starts
         Whether trials start with the first step, whose prior is then N(0, 1).
-    hold
-        Gaussians (trial, latent) of the layers whose latents stay those of a trial.
+    hold : means and deviations (trial, latent)
+        That latents are drawn from at all steps, in the place of the prior.
+    held : (latent,)
+        Which latents; those of constant layers if None.
 
     Returns
     -------
@@ -143,24 +147,26 @@ def generate(
         Activities, priors, latents of all steps, and the last state.
     """
     noise = scaled(network, noise)
+    if held is None:
+        constant = np.array([layer.is_constant for layer in network.layers])
+        held = constant[network.latent_layers]
 
     def advance(state, now):
         first, eps = now
 
         def prior(i, past):
             layer = network.layers[i]
-            n_trials = eps.shape[:-1]
-            zeros = jnp.zeros((*n_trials, layer.n_latents), eps.dtype)
-            standard = Normal(zeros, jnp.ones_like(zeros))
-            if layer.is_constant and hold is not None:
-                return Normal(*(parts(network, part)[i] for part in hold))
-            if layer.prior is None:
-                return standard
-            told = layer.prior(past)
-            pick = jnp.broadcast_to(first, zeros.shape)
-            return Normal(
-                *(jnp.where(pick, *both) for both in zip(standard, told, strict=True))
+            zeros = jnp.zeros((*eps.shape[:-1], layer.n_latents), eps.dtype)
+            told = standard = Normal(zeros, jnp.ones_like(zeros))
+            if layer.prior is not None:
+                told = _where(first, standard, layer.prior(past))
+            mine = held[network.latent_layers == i]
+            if hold is None or not mine.any():
+                return told
+            kept = Normal(
+                parts(network, hold.mean)[i], parts(network, hold.deviation)[i]
             )
+            return _where(mine, kept, told)
 
         state, drawn = step(network, state, prior, parts(network, eps))
         activities = tuple(None if u is None else jnp.tanh(u) for u in state.potentials)
@@ -170,3 +176,9 @@ def generate(
     firsts = (jnp.arange(len(noise)) == 0) & jnp.asarray(starts)
     found = kernels.scan(advance, begin(network, potentials), (firsts, noise))
     return *found.outputs, found.carry
+
+
+def _where(pick: Any, one: Normal, other: Normal) -> Normal:
+    pick = jnp.broadcast_to(pick, one.mean.shape)
+    mean = jnp.where(pick, one.mean, other.mean)
+    return Normal(mean, jnp.where(pick, one.deviation, other.deviation))

@@ -124,6 +124,7 @@ def _tree(
     }
     coords: dict[str, Any] = {
         "trial": lanes.trials.labels,
+        "channel": lanes.trials.channels,
         "n_steps": ("trial", lanes.trials.valid.sum(axis=0)),
         "time": lanes.trials.time,
         "layer_of_latent": (
