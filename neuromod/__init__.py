@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from neuromod import hgf as hgf
     from neuromod import io as io
     from neuromod import kernels as kernels
+    from neuromod import pvrnn as pvrnn
     from neuromod import reactivation as reactivation
     from neuromod import switching as switching
     from neuromod.core import errors as errors
@@ -35,6 +36,7 @@ __all__ = [
     "io",
     "kernels",
     "load",
+    "pvrnn",
     "reactivation",
     "switching",
 ]

@@ -14,11 +14,9 @@ from neuromod.cli.reactivation_options import (
     ASLEEP,
     PATHS,
     RECIPE,
-    Network,
-    network_of,
     task_of,
 )
-from neuromod.cli.reading import gathering
+from neuromod.cli.reading import Network, gathering, network_of
 
 FRAME_RATE = 20.0  # of films, per second
 TRAINED = ["network.nc", "loss.png"]

@@ -2,22 +2,10 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from neuromod.cli.reading import option
 from neuromod.core.errors import invalid
-
-Network = Annotated[
-    Path,
-    typer.Argument(
-        metavar="NETWORK",
-        exists=True,
-        dir_okay=False,
-        help="What `train` wrote (network.nc).",
-    ),
-]
 
 MADE, FILE, NIGHT = "How it is made", "If TASK is a file of positions", "The night"
 RECIPE = {
@@ -93,17 +81,3 @@ def _recorded(file: Path, paths: dict[str, Any]) -> Any:
         cell_width=paths.get("cell_width", 0.2),
         seed=seed,
     )
-
-
-def network_of(file: Path) -> Any:
-    """Return the network of a file, the first one of several seeds."""
-    import neuromod as nm
-    from neuromod.core import seeds
-
-    network = nm.load(file)
-    labels = seeds.labels(network.data)
-    if labels is None:
-        return network
-    if len(labels) > 1:
-        typer.echo(f"networks of the seeds {labels}: the first one sleeps")
-    return network.sel(seed=labels[0])

@@ -29,6 +29,15 @@ Fitted = Annotated[
     ),
 ]
 
+Network = Annotated[
+    Path,
+    typer.Argument(
+        metavar="NETWORK",
+        exists=True,
+        dir_okay=False,
+        help="What `train` wrote (network.nc).",
+    ),
+]
 
 DEFAULT_BIN_SIZE = 0.02
 
@@ -243,3 +252,17 @@ def as_fitted(fitted: "Result") -> dict[str, Any]:
 
     neurons = np.asarray(fitted.data["parameters"]["neuron"]).tolist()
     return {"bin_size": fitted.config["bin_size"], "include": neurons}
+
+
+def network_of(file: Path) -> Any:
+    """Return the network of a file, the first one of several seeds."""
+    import neuromod as nm
+    from neuromod.core import seeds
+
+    network = nm.load(file)
+    labels = seeds.labels(network.data)
+    if labels is None:
+        return network
+    if len(labels) > 1:
+        typer.echo(f"networks of the seeds {labels}: the first one is taken")
+    return network.sel(seed=labels[0])

@@ -93,6 +93,20 @@ def read(data: Any, argument: str = "data") -> Trials:
     )
 
 
+def recorded(data: Any) -> xr.DataArray:
+    """Return a recording as one array (trial, time, channel), NaN where missing.
+
+    Parameters
+    ----------
+    data
+        As `neuromod.pvrnn.train` takes it.
+    """
+    trials = read(data)
+    values = np.where(trials.observed, trials.values, np.nan)
+    coords = {"trial": trials.labels, "time": trials.time, "channel": trials.channels}
+    return xr.DataArray(np.swapaxes(values, 0, 1), coords, DIMS)
+
+
 def _parts(data: Any, argument: str) -> tuple[list[Any], list[xr.DataArray]]:
     if isinstance(data, xr.DataTree):
         given: Sequence[Any] = [

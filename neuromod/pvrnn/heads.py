@@ -55,6 +55,11 @@ class Head(eqx.Module):
         """Number of outputs that tell one channel."""
         return 1
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Least and greatest value that it can tell."""
+        return -1.0, 1.0
+
     @abc.abstractmethod
     def __call__(self, activity: Float[Array, "*batch unit"]) -> Array:
         """Return the outputs."""
@@ -223,6 +228,11 @@ class SoftmaxHead(Head):
     def n_channels(self) -> int:
         """Number of channels."""
         return self.layer.weight.shape[-2] // self.n_outputs_per_channel
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Least and greatest reference point."""
+        return float(np.min(self.reference)), float(np.max(self.reference))
 
     @property
     def n_outputs_per_channel(self) -> int:

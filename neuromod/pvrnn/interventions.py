@@ -34,7 +34,7 @@ from neuromod.pvrnn.latents import start
 from neuromod.pvrnn.layers import Affine, LatentLayer, LatentMap, Normal
 from neuromod.pvrnn.model import PVRNN
 from neuromod.pvrnn.objective import Objective
-from neuromod.pvrnn.running import dataset, only_network
+from neuromod.pvrnn.running import channels_of, dataset, only_network
 
 Factors = Mapping[str, float]
 
@@ -166,7 +166,7 @@ def traverse(
         return stepwise.generate(network, noise, potentials, hold=hold, held=held)
 
     activities, prior, latents, _ = run(network, noise, hold)
-    coords = {"trial": points, "time": np.arange(n_steps)}
+    coords = {"trial": points, "time": np.arange(n_steps)} | channels_of(model)
     return dataset(network, activities, latents, prior, None, coords)
 
 

@@ -36,7 +36,8 @@ def reconstruct(result: Result, *, seed: int) -> xr.Dataset:
     xarray.Dataset
         ``channel_value`` (trial, time, channel), what the network tells; the means and
         deviations of ``posterior`` and ``prior``, the ``latent_value`` that was drawn,
-        and the ``divergence`` (nats): (trial, time, latent).
+        the ``divergence`` (nats): (trial, time, latent); and the ``activity`` (trial,
+        time, unit).
 
     Raises
     ------
@@ -149,7 +150,7 @@ def generate(
     -------
     xarray.Dataset
         ``channel_value`` (trial, time, channel); ``prior_mean``, ``prior_deviation``
-        and ``latent_value`` (trial, time, latent).
+        and ``latent_value`` (trial, time, latent); ``activity`` (trial, time, unit).
 
     Examples
     --------
@@ -164,11 +165,16 @@ def generate(
     key = jax.random.key(require_integer(seed, "seed", minimum=0))
     noise = standard_normal(key, (n_steps, n_trials, network.n_latents))
     activities, prior, latents, _ = _generate(network, noise, start(network, n_trials))
-    coords: dict[str, Any] = {"trial": np.arange(n_trials)}
-    coords["time"] = np.arange(n_steps, dtype=float)
-    if isinstance(model, Result):
-        coords["channel"] = model.data["latent"]["channel"].values
+    coords = {"trial": np.arange(n_trials), "time": np.arange(n_steps)}
+    coords |= channels_of(model)
     return dataset(network, activities, latents, prior, None, coords)
+
+
+def channels_of(model: Any) -> dict[str, Any]:
+    """Return the names of channels, if a result has them."""
+    if not isinstance(model, Result):
+        return {}
+    return {"channel": model.data["latent"]["channel"].values}
 
 
 def only_network(model: Any) -> PVRNN:
@@ -213,6 +219,10 @@ def dataset(
         {name: (dims, trial_first(array)) for name, array in found.items()},
         coords | labels,
     )
+    units = [layer.name for layer in network.layers for _ in range(layer.n_units)]
+    active = jnp.concatenate([d for d in activities if d is not None], axis=-1)
+    told_of["activity"] = ((*dims[:2], "unit"), trial_first(active))
+    told_of.coords["layer_of_unit"] = ("unit", units)
     told_of["channel_value"] = ((*dims[:2], "channel"), trial_first(values))
     if "divergence" in told_of:
         told_of["divergence"].attrs["units"] = "nat"

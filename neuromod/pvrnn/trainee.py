@@ -5,7 +5,6 @@ from typing import Any, Literal, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
 from neuromod.core.errors import ShapeError, invalid
@@ -82,6 +81,7 @@ def prepare(network: PVRNN, trials: Trials) -> Data:
             f"the {network.n_channels} of the network's heads",
             kind=ShapeError,
         )
+    _require_tellable(network, trials)
     every = trials.observed | ~trials.valid[..., None]
     return encode(
         network,
@@ -89,6 +89,20 @@ def prepare(network: PVRNN, trials: Trials) -> Data:
         None if every.all() else jnp.asarray(trials.observed),
         None if trials.valid.all() else jnp.asarray(trials.valid),
     )
+
+
+def _require_tellable(network: PVRNN, trials: Trials) -> None:
+    for k, head in enumerate(network.heads):
+        low, high = head.limits
+        mine = trials.values[..., network.channel_heads == k]
+        known = mine[trials.observed[..., network.channel_heads == k]]
+        if known.size and not (low <= known.min() and known.max() <= high):
+            raise invalid(
+                "data",
+                f"values from {known.min():g} to {known.max():g}",
+                f"within {low:g} and {high:g}, which the head {head.name!r} can tell",
+                "Scale and shift the channels.",
+            )
 
 
 class Beginning(NamedTuple):
@@ -160,21 +174,3 @@ def trained(trainee: Trainee) -> Trainee:
     held = jax.tree.map(lambda _: False, trainee.objective)
     free = jax.tree.map(lambda _: True, trainee.adaptive)
     return Trainee(model_.trainable(trainee.network), free, held)
-
-
-def as_numbers(objective: Objective) -> dict[str, Any]:
-    """Return an objective as plain values."""
-
-    def plain(value: Any) -> Any:
-        return None if value is None else np.asarray(value).tolist()
-
-    return {
-        name: plain(getattr(objective, name))
-        for name in (
-            "meta_prior",
-            "first_meta_prior",
-            "schedule",
-            "head_weight",
-            "initial_penalty",
-        )
-    } | {"constants": objective.constants._asdict()}

@@ -6,12 +6,13 @@ import numpy as np
 import xarray as xr
 
 from neuromod.core import models
+from neuromod.core.errors import invalid
 from neuromod.core.provenance import Start, provenance
 from neuromod.core.result import Result
 from neuromod.pvrnn.data import Trials
 from neuromod.pvrnn.model import PVRNN
-from neuromod.pvrnn.objective import Objective
-from neuromod.pvrnn.trainee import Trainee, as_numbers
+from neuromod.pvrnn.objective import Constants, Objective
+from neuromod.pvrnn.trainee import Trainee
 
 ADAPTIVE_DIMS = ("trial", "time", "latent")
 
@@ -80,7 +81,7 @@ def result_of(
         started=started,
         inputs={"data": lanes.trials.values},
     )
-    told = as_numbers(lanes.objectives[k])
+    told = _as_numbers(lanes.objectives[k])
     return Result(model, tree, config | {"objective": told}, about)
 
 
@@ -108,7 +109,7 @@ def _tree(
     layers = np.array([layer.name for layer in network.layers])
     heads = np.array([head.name for head in network.heads])
     told = {
-        "loss": ((*seed, "step"), history["loss"]),
+        "loss": ((*seed, "step"), history["loss"], {"long_name": "free energy"}),
         "reconstruction": ((*seed, "step", "head"), history["reconstruction"]),
         "divergence": ((*seed, "step", "layer"), history["divergence"]),
     }
@@ -140,3 +141,37 @@ def _tree(
             "/latent": xr.Dataset(adaptive, labels | coords),
         }
     )
+
+
+def objective_of(result: Result) -> Objective:
+    """Return what a network was trained to descend.
+
+    Parameters
+    ----------
+    result
+        Of `neuromod.pvrnn.train`.
+    """
+    told = result.config.get("objective")
+    if not isinstance(told, dict):
+        raise invalid("result", "no objective", "a Result of pvrnn.train")
+    constants = Constants(**told["constants"])
+    return Objective(**{n: told[n] for n in NUMBERS}, constants=constants)
+
+
+NUMBERS = (
+    "meta_prior",
+    "first_meta_prior",
+    "schedule",
+    "head_weight",
+    "initial_penalty",
+)
+
+
+def _as_numbers(objective: Objective) -> dict[str, Any]:
+    """Return an objective as plain values."""
+
+    def plain(value: Any) -> Any:
+        return None if value is None else np.asarray(value).tolist()
+
+    told = {name: plain(getattr(objective, name)) for name in NUMBERS}
+    return told | {"constants": objective.constants._asdict()}

@@ -1,5 +1,6 @@
 """Noisy networks that learn where they are, and replay it when they sleep."""
 
+from neuromod.core.plot_training import plot_loss as plot_loss
 from neuromod.reactivation import measures as measures
 from neuromod.reactivation import noise as noise
 from neuromod.reactivation import replay as replay
@@ -17,7 +18,6 @@ from neuromod.reactivation.plot_controls import plot_controls as plot_controls
 from neuromod.reactivation.plot_controls import plot_displacement as plot_displacement
 from neuromod.reactivation.plot_states import plot_components as plot_components
 from neuromod.reactivation.plot_states import plot_fixed_points as plot_fixed_points
-from neuromod.reactivation.plot_training import plot_loss as plot_loss
 from neuromod.reactivation.presets import Recipe as Recipe
 from neuromod.reactivation.presets import untrained as untrained
 from neuromod.reactivation.sleep import sleep as sleep

@@ -138,7 +138,7 @@ def train(
     dims = ("seed", "step") if several else ("step",)
     loss = np.asarray(found.history["loss"]) / factor
     labels = {"seed": seeds} if several else {}
-    told = {"loss": (dims, loss, {"long_name": "mean squared error"})}
+    told = {"loss": (dims, loss, {"long_name": "mean squared error of the code"})}
     history = xr.Dataset(told, labels)
     tree = xr.DataTree.from_dict({"/history": history})
     return Result(

@@ -24,14 +24,15 @@ def plot_loss(network: Result, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     network
-        What `train` returned, of one seed or of several.
+        What a ``train`` returned, of one seed or of several.
     ax
         Where to draw; a new figure if omitted.
 
     Returns
     -------
     Axes
-        A line for each seed, on a logarithmic scale, over that of every single step.
+        A line for each seed over that of every single step, on a logarithmic scale if
+        no loss is negative.
 
     Raises
     ------
@@ -39,7 +40,7 @@ def plot_loss(network: Result, *, ax: Axes | None = None) -> Axes:
         If it is no result of training.
     """
     if "history" not in network.data.children or "loss" not in network.data["history"]:
-        raise invalid("network", "a result without a loss", "what train returned")
+        raise invalid("network", "a result without a loss", "what `train` returned")
     loss = network.data["history"].to_dataset()["loss"]
     rows = np.atleast_2d(loss.values)
     labels = loss["seed"].values if "seed" in loss.dims else [None]
@@ -54,8 +55,8 @@ def plot_loss(network: Result, *, ax: Axes | None = None) -> Axes:
         ax.plot(np.arange(window, len(row) + 1), mean, color=colour, label=told)
     ax.set(
         xlabel="Step of training",
-        ylabel="Mean squared error of the code",
-        yscale="log",
+        ylabel=str(loss.attrs.get("long_name", "loss")).capitalize(),
+        yscale="log" if rows.min() > 0 else "linear",
         xlim=(0, rows.shape[1]),
     )
     if len(rows) > 1:
