@@ -7,6 +7,8 @@ from neuromod.datasets.beliefs import load_beliefs as load_beliefs
 from neuromod.datasets.beliefs import simulate_beliefs as simulate_beliefs
 from neuromod.datasets.choices import load_choices as load_choices
 from neuromod.datasets.choices import simulate_choices as simulate_choices
+from neuromod.datasets.movements import load_movements as load_movements
+from neuromod.datasets.movements import simulate_arm as simulate_arm
 from neuromod.datasets.registry import describe as describe
 from neuromod.datasets.registry import load as load
 from neuromod.datasets.registry import names as list
@@ -23,7 +25,9 @@ __all__ = [
     "load",
     "load_beliefs",
     "load_choices",
+    "load_movements",
     "load_spikes",
+    "simulate_arm",
     "simulate_beliefs",
     "simulate_choices",
     "simulate_replay",

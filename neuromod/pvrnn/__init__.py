@@ -1,8 +1,12 @@
 """PV-RNN: predictive-coding-inspired variational recurrent networks."""
 
 from neuromod.core.plot_training import plot_loss as plot_loss
+from neuromod.pvrnn import measures as measures
 from neuromod.pvrnn.areas import of_areas as of_areas
 from neuromod.pvrnn.areas import segments as segments
+from neuromod.pvrnn.arm import Arm as Arm
+from neuromod.pvrnn.arm import simulate_arm as simulate_arm
+from neuromod.pvrnn.closed_loop import run_closed_loop as run_closed_loop
 from neuromod.pvrnn.data import recorded as recorded
 from neuromod.pvrnn.encoder import with_encoder as with_encoder
 from neuromod.pvrnn.error_regression import ErrorRegression as ErrorRegression
@@ -23,6 +27,10 @@ from neuromod.pvrnn.layers import Affine as Affine
 from neuromod.pvrnn.layers import Connection as Connection
 from neuromod.pvrnn.layers import LatentLayer as LatentLayer
 from neuromod.pvrnn.layers import LatentMap as LatentMap
+from neuromod.pvrnn.machine import Machine as Machine
+from neuromod.pvrnn.machine import branching_cycle as branching_cycle
+from neuromod.pvrnn.machine import machine as machine
+from neuromod.pvrnn.machine import simulate_machine as simulate_machine
 from neuromod.pvrnn.model import PVRNN as PVRNN
 from neuromod.pvrnn.model import hierarchy as hierarchy
 from neuromod.pvrnn.modular import Tower as Tower
@@ -50,16 +58,19 @@ from neuromod.pvrnn.training_results import objective_of as objective_of
 __all__ = [
     "PVRNN",
     "Affine",
+    "Arm",
     "Connection",
     "ErrorRegression",
     "GaussianHead",
     "LatentLayer",
     "LatentMap",
+    "Machine",
     "Objective",
     "Preset",
     "SoftmaxHead",
     "TanhHead",
     "Tower",
+    "branching_cycle",
     "convert",
     "follow",
     "from_sensory_attenuation",
@@ -67,6 +78,8 @@ __all__ = [
     "generate",
     "hierarchy",
     "intervene",
+    "machine",
+    "measures",
     "modular",
     "objective_of",
     "of_areas",
@@ -84,8 +97,11 @@ __all__ = [
     "reconstruct",
     "recorded",
     "regenerate",
+    "run_closed_loop",
     "scaled_meta_prior",
     "segments",
+    "simulate_arm",
+    "simulate_machine",
     "softmax_head",
     "sweep",
     "tanh_head",

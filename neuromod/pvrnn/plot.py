@@ -180,7 +180,7 @@ def plot_components(
     _, sizes, directions = np.linalg.svd(flat - centre, full_matrices=False)
     share = 100 * np.square(sizes) / max(float(np.square(sizes).sum()), 1e-30)
     paths = (activity - centre) @ directions[:2].T
-    labels = np.arange(len(paths)) if colours is None else np.asarray(colours)
+    labels = np.arange(len(paths)) if colours is None else np.asarray(list(colours))
     if len(labels) != len(paths):
         got = f"{len(labels)} labels for {len(paths)} trials"
         raise invalid("colours", got, "one for each trial", kind=ShapeError)

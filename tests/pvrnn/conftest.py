@@ -3,7 +3,14 @@
 import jax
 import pytest
 
-WITHIN_OPTAX = {"test_train", "test_error_regression", "test_planning", "test_vrnn"}
+WITHIN_OPTAX = {
+    "test_areas",
+    "test_arm",
+    "test_error_regression",
+    "test_planning",
+    "test_train",
+    "test_vrnn",
+}
 """Modules that train, or regress: optax breaks under strict promotion."""
 
 

@@ -100,7 +100,8 @@ def test_missing_values_are_no_symbols():
 def test_units_alone_forget_at_their_own_rates():
     """Without any weight, u' = (1 - 1 / tau) u: exponents are ln(1 - 1 / tau)."""
     network = jax.tree.map(
-        lambda w: jnp.zeros_like(w) if np.ndim(w) == 2 else w, small(time_constants=(2, 6))
+        lambda w: jnp.zeros_like(w) if np.ndim(w) == 2 else w,
+        small(time_constants=(2, 6)),
     )
     found = measures.lyapunov_exponents(
         network, seed=0, n_exponents=10, n_steps=60, burn_in=200
