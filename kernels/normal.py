@@ -17,6 +17,7 @@ from jax.extend.random import threefry_2x32
 from jaxtyping import Array, PRNGKeyArray
 
 THREEFRY = ("fry", "threefry2x32")
+SHORT = 32  # numbers of the last axis
 ONE = np.uint32(0x3F800000)  # the bits of 1.0
 
 
@@ -39,8 +40,15 @@ def standard_normal(
     """
     dtype = jnp.result_type(float) if dtype is None else dtype
     lowest = np.nextafter(np.array(-1, dtype), np.array(0, dtype))
-    between = lowest + (1 - lowest) * uniform(key, shape, dtype)
-    return jnp.asarray(2**0.5, dtype) * jax.lax.erf_inv(jnp.maximum(between, lowest))
+    short = dtype == jnp.float32 and len(shape) > 1 and shape[-1] < SHORT
+    drawn = (math.prod(shape),) if short else shape
+    between = lowest + (1 - lowest) * uniform(key, drawn, dtype)
+    found = jnp.asarray(2**0.5, dtype) * jax.lax.erf_inv(jnp.maximum(between, lowest))
+    if not short:
+        return found
+    # Where the last axis is short XLA would go through it number by number.
+    bits = _stored(jax.lax.bitcast_convert_type(found, jnp.uint32))
+    return jax.lax.bitcast_convert_type(bits, jnp.float32).reshape(shape)
 
 
 def uniform(key: PRNGKeyArray, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -54,9 +54,13 @@ from neuromod.pvrnn.running import regenerate as regenerate
 from neuromod.pvrnn.train import sweep as sweep
 from neuromod.pvrnn.train import train as train
 from neuromod.pvrnn.training_results import objective_of as objective_of
+from neuromod.pvrnn.vrnn import VRNN as VRNN
+from neuromod.pvrnn.vrnn_training import predict_vrnn as predict_vrnn
+from neuromod.pvrnn.vrnn_training import train_vrnn as train_vrnn
 
 __all__ = [
     "PVRNN",
+    "VRNN",
     "Affine",
     "Arm",
     "Connection",
@@ -92,6 +96,7 @@ __all__ = [
     "plot_regression",
     "plot_sweep",
     "plot_traverse",
+    "predict_vrnn",
     "prediction_error",
     "preset",
     "reconstruct",
@@ -106,6 +111,7 @@ __all__ = [
     "sweep",
     "tanh_head",
     "train",
+    "train_vrnn",
     "traverse",
     "with_encoder",
 ]

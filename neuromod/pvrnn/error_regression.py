@@ -78,6 +78,9 @@ class ErrorRegression:
         "encoder" of the network says.
     optimiser_state
         "reset" at every step, or "kept".
+    prediction
+        Whether, after the iterations, latents are at the "mean" of posterior and prior,
+        or a "draw" from them, as in the published codes.
     initial
         Adaptive vectors (latent,) of the first step, means and then log deviations;
         zero if omitted.
@@ -115,6 +118,7 @@ class ErrorRegression:
         n_samples: int = 1,
         warm_start: WarmStart = "prior",
         optimiser_state: Literal["reset", "kept"] = "reset",
+        prediction: Literal["mean", "draw"] = "mean",
         initial: tuple[Any, Any] | None = None,
         n_trials: int | None = None,
     ) -> None:
@@ -130,6 +134,7 @@ class ErrorRegression:
             require_integer(n_samples, "n_samples"),
             choice("warm_start", warm_start, WARM_STARTS),
             choice("optimiser_state", optimiser_state, ("reset", "kept")) == "kept",
+            choice("prediction", prediction, ("mean", "draw")) == "draw",
         )
         if warm_start == "encoder" and network.encoder is None:
             raise invalid(

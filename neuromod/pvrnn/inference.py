@@ -17,7 +17,6 @@ from neuromod.pvrnn.latents import (
     Adaptive,
     Latents,
     adaptive_posterior,
-    before,
     parts,
     priors,
     scaled,
@@ -84,7 +83,7 @@ def run(
     else:
         activities, posterior = _by_stages(network, order, adaptive, noise, potentials)
     latents = posterior.mean + posterior.deviation * noise
-    prior = priors(network, before(activities, potentials), starts)
+    prior = priors(network, activities, potentials, starts)
     return Run(activities, posterior, prior, latents, adaptive.initial)
 
 

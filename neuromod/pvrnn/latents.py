@@ -84,31 +84,54 @@ def before(activities: tuple[Any, ...], potentials: tuple[Any, ...]) -> tuple[An
     def late(activity: Any, potential: Any) -> Any:
         if activity is None:
             return None
-        first = jnp.tanh(potential)[None]
-        return jnp.concatenate([first, activity[:-1]])
+        return jnp.concatenate([jnp.tanh(potential)[None], activity[:-1]])
 
     return tuple(late(*both) for both in zip(activities, potentials, strict=True))
 
 
-def priors(network: PVRNN, past: tuple[Any, ...], starts: Any) -> Normal:
-    """Return the priors after activities of the step before."""
-    like = next(activity for activity in past if activity is not None)
-    told = [
-        _prior(layer, d, like) for layer, d in zip(network.layers, past, strict=True)
-    ]
-    mean, deviation = (
-        jnp.concatenate(part, axis=-1) for part in zip(*told, strict=True)
-    )
-    first = (jnp.arange(len(like)) == 0) & jnp.asarray(starts)
-    first = jnp.broadcast_to(first[:, None, None], mean.shape)
-    return Normal(jnp.where(first, 0, mean), jnp.where(first, 1, deviation))
+def priors(
+    network: PVRNN,
+    activities: tuple[Any, ...],
+    potentials: tuple[Any, ...],
+    starts: Any,
+) -> Normal:
+    """Return the priors of all steps.
+
+    Parameters
+    ----------
+    network
+        The network.
+    activities : (time, trial, unit) of every layer
+        Of all steps.
+    potentials : (trial, unit) of every layer
+        Before the first one.
+    starts
+        Whether trials start with the first step, whose prior is then N(0, 1).
+    """
+    like = next(activity for activity in activities if activity is not None)
+    layers = zip(network.layers, activities, potentials, strict=True)
+    told = [_prior(*layer, like, starts) for layer in layers]
+    means, deviations = zip(*told, strict=True)
+    return Normal(jnp.concatenate(means, axis=-1), jnp.concatenate(deviations, axis=-1))
 
 
-def _prior(layer: LatentLayer, past: Any, like: Array) -> Normal:
+def _prior(
+    layer: LatentLayer, activity: Any, potential: Any, like: Array, starts: Any
+) -> Normal:
+    zeros = jnp.zeros((*like.shape[:-1], layer.n_latents), like.dtype)
     if layer.prior is None:
-        shape = *like.shape[:-1], layer.n_latents
-        return Normal(jnp.zeros(shape, like.dtype), jnp.ones(shape, like.dtype))
-    return layer.prior(past)
+        return Normal(zeros, jnp.ones_like(zeros))
+    # What is told of is narrower than the activity: it is what is put a step later.
+    later, first = layer.prior(activity), layer.prior(jnp.tanh(potential))
+    begins = jnp.broadcast_to(jnp.asarray(starts), zeros[0].shape)
+
+    def put(standard: int, first: Array, later: Array) -> Array:
+        row = jnp.where(begins, jnp.asarray(standard, first.dtype), first)
+        return jnp.concatenate([row[None], later[:-1]])
+
+    return Normal(
+        put(0, first.mean, later.mean), put(1, first.deviation, later.deviation)
+    )
 
 
 def adaptive_posterior(network: PVRNN, adaptive: Adaptive) -> Normal:

@@ -17,7 +17,7 @@ from neuromod.kernels.normal import standard_normal
 from neuromod.pvrnn import stepwise
 from neuromod.pvrnn.energy import Data, encode
 from neuromod.pvrnn.inference import outputs
-from neuromod.pvrnn.latents import Adaptive, before, priors, scaled, start
+from neuromod.pvrnn.latents import Adaptive, priors, scaled, start
 from neuromod.pvrnn.layers import Normal
 from neuromod.pvrnn.model import PVRNN
 from neuromod.pvrnn.objective import Objective
@@ -73,6 +73,7 @@ class Plan(NamedTuple):
     n_samples: int
     warm_start: str
     keeps_memory: bool
+    draws: bool
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
@@ -142,15 +143,16 @@ def advance(
         starts=starts,
         memory=window.memory if plan.keeps_memory else None,
     )
-    noise = standard_normal(keys[2], of_window, dtype)
+    draws = float(plan.draws)  # else all latents are at their means
+    noise = draws * standard_normal(keys[2], of_window, dtype)
     reached, posterior = stepwise.run(
         network, found.adaptive, scaled(network, noise), window.potentials
     )
     activities = tuple(None if u is None else jnp.tanh(u) for u in reached)
-    prior = priors(network, before(activities, window.potentials), starts)
+    prior = priors(network, activities, window.potentials, starts)
     last = tuple(None if u is None else u[n_seen - 1] for u in reached)
     hold = Normal(posterior.mean[n_seen - 1], posterior.deviation[n_seen - 1])
-    noise = standard_normal(keys[3], (plan.n_predicted, *of_window[1:]), dtype)
+    noise = draws * standard_normal(keys[3], (plan.n_predicted, *of_window[1:]), dtype)
     coming, *_ = stepwise.generate(network, noise, last, starts=False, hold=hold)
     window = window._replace(
         after_first=tuple(None if u is None else u[0] for u in reached),

@@ -305,6 +305,19 @@ def test_trials_side_by_side_are_regressed_as_if_alone():
             )
 
 
+def test_predictions_are_drawn_only_if_asked_for(network):
+    """The noise of the iterations is that of the seed; that of predictions is extra."""
+    data = observations(network, 3)
+    still = {"learning_rate": 1e-9, "n_iterations": 1}
+    for prediction, same in (("mean", True), ("draw", False)):
+        one, other = (
+            follow(regression_of(network, seed=s, prediction=prediction, **still), data)
+            for s in (0, 1)
+        )
+        apart = np.abs(one[-1].prediction - other[-1].prediction).max()
+        assert (apart < 1e-5) == same
+
+
 def test_bad_observations_are_refused_and_change_nothing(network):
     regression = regression_of(network)
     data = observations(network)
