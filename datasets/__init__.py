@@ -17,6 +17,7 @@ from neuromod.datasets.spikes import load_spikes as load_spikes
 from neuromod.datasets.store import fetch as fetch
 from neuromod.datasets.store import status as status
 from neuromod.datasets.switching import simulate_switching as simulate_switching
+from neuromod.datasets.symbols import simulate_symbols as simulate_symbols
 
 __all__ = [
     "describe",
@@ -32,5 +33,6 @@ __all__ = [
     "simulate_choices",
     "simulate_replay",
     "simulate_switching",
+    "simulate_symbols",
     "status",
 ]
