@@ -50,6 +50,7 @@ def simulate_symbols(
         "state_sequence": (("trial", "time"), both["state"].values[:n_trials]),
     }
     values = both.drop_vars("state").rename("value")
+    values = values.assign_coords(channel=["symbol"])
     tree = xr.DataTree.from_dict(
         {
             "training": values[:n_trials].to_dataset(),

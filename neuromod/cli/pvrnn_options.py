@@ -103,13 +103,13 @@ def _signals(file: Path, names: list[str]) -> Any:
     for name, values in found.data_vars.items():
         if "time" not in values.dims or not np.issubdtype(values.dtype, np.number):
             continue
-        if values.ndim == 1:
+        rest = [dim for dim in values.dims if dim != "time"]
+        if not rest:
             columns[str(name)] = values.values
-        else:
-            rest = values.transpose("time", ...).values.reshape(
-                values.sizes["time"], -1
-            )
-            columns |= {f"{name} {k}": rest[:, k] for k in range(rest.shape[1])}
+            continue
+        for column in values.stack(part=rest).transpose("part", "time"):
+            part = map(str, column["part"].item())
+            columns[" ".join([str(name), *part])] = column.values
     if not columns:
         raise invalid("FILE", f"{file.name} without signals", "at least one along time")
     values = np.stack(list(columns.values()), axis=1).astype(float)

@@ -35,6 +35,7 @@ REQUIRED = (
     "tqdm",
     "typer",
     "pooch",
+    "mne",
 )
 OPTIONAL = ("pynwb", "pyarrow", "cloudpickle", "dask", "distributed", "zarr")
 CACHE = "NEUROMOD_CACHE"

@@ -14,10 +14,12 @@ joints bring it; when the movement is external, the hand seen is that of other j
 (Idei, Ohata, Yamashita, Ogata & Tani, Scientific Reports 2022,
 doi:10.1038/s41598-022-18207-7.)
 
-`simulate_arm` draws joints as those of the published recordings look: each goes
-straight from one random angle to the next, within one to three steps. That reproduces
-the mean (-0.29) and deviation (0.40) of their angles, the mean size of a step (0.25)
-and the correlations from step to step (0.60, 0.22, 0.05).
+`simulate_arm` draws joints as those of the published recordings look. Every 20 steps
+the arm leaves a posture of rest, wanders, and comes back to it; wandering, each joint
+goes straight from one random angle to another one, within one to three steps. That
+reproduces the mean (-0.29) and deviation (0.40) of their angles, the mean size of a
+step (0.25), the correlations from step to step (0.60, 0.22), and those over half a
+cycle and a whole one (-0.18, 0.37).
 """
 
 from collections.abc import Sequence
@@ -32,8 +34,13 @@ from neuromod.core.errors import ShapeError, choice, invalid
 LINKS = (0.1, 0.3, 0.5)
 LIMIT = 0.8
 CONTEXTS = ("self", "external")
-DURATIONS, CHANCES = (1, 2, 3), (0.3, 0.4, 0.3)  # steps from angle to angle
-SHAPE = 0.6, 1.2  # of the beta law of angles
+REST, SCATTER = (-0.76, -0.69, -0.55), 0.03  # posture of rest, and its deviation
+CENTRE = (0.0, -0.23, -0.16)  # mean of each joint that wanders
+CONCENTRATION = (2.2, 1.3, 3.0)  # of the beta law of its angles
+DURATIONS, CHANCES = (1, 2, 3), (0.2, 0.5, 0.3)  # steps from angle to angle
+LEAVING, COMING = (0.3, 0.65, 0.85, 0.95), (0.95, 0.8, 0.55, 0.2, 0.05, 0, 0, 0)
+AWAY = np.array([*LEAVING, *[1.0] * 8, *COMING])
+"""How far from rest the arm is at each step of its cycle."""
 
 
 def hand_of(joints: Any, links: Sequence[float] = LINKS) -> np.ndarray:
@@ -217,16 +224,34 @@ class Arm:
 
 
 def _joints(rng: Any, n_trials: int, n_steps: int, n_joints: int) -> np.ndarray:
-    """Return angles (trial, time, joint) that go straight from one to the next."""
-    found = np.empty((n_trials, n_steps, n_joints))
+    """Return angles (trial, time, joint) that leave a rest and come back to it."""
+    cycle = np.arange(n_steps) // len(AWAY)
+    away = AWAY[np.arange(n_steps) % len(AWAY)][:, None]
+    shape = (n_trials, cycle[-1] + 1, n_joints)
+    rest = np.resize(REST, n_joints) + SCATTER * rng.normal(size=shape)
+    rest = rest.clip(-LIMIT, LIMIT)[:, cycle]
+    wandering = np.empty((n_trials, n_steps, n_joints))
+    for trial, joint in np.ndindex(n_trials, n_joints):
+        wandering[trial, :, joint] = _wander(rng, n_steps, joint)
+    return rest + away * (wandering - rest)
+
+
+def _wander(rng: Any, n_steps: int, joint: int) -> np.ndarray:
+    """Return angles (time,) of a joint that goes straight from one to another.
+
+    Each is the farther one, from the angle before, of two that are drawn.
+    """
     start = max(DURATIONS)  # so that paths begin anywhere on their way
-    for k in np.ndindex(n_trials, n_joints):
-        durations = rng.choice(DURATIONS, n_steps + start, p=CHANCES)
-        corners = np.concatenate([[0], np.cumsum(durations)])
-        angles = LIMIT * (2 * rng.beta(*SHAPE, len(corners)) - 1)
-        steps = start + np.arange(n_steps)
-        found[k[0], :, k[1]] = np.interp(steps, corners, angles)
-    return found
+    durations = rng.choice(DURATIONS, n_steps + start, p=CHANCES)
+    corners = np.concatenate([[0], np.cumsum(durations)])
+    share = (CENTRE[joint % len(CENTRE)] + LIMIT) / (2 * LIMIT)
+    concentration = CONCENTRATION[joint % len(CONCENTRATION)]
+    shape = share * concentration, (1 - share) * concentration
+    drawn = LIMIT * (2 * rng.beta(*shape, (len(corners), 2)) - 1)
+    angles = [drawn[0, 0]]
+    for pair in drawn[1:]:
+        angles.append(pair[np.argmax(np.abs(pair - angles[-1]))])
+    return np.interp(start + np.arange(n_steps), corners, angles)
 
 
 def _links(links: Sequence[float]) -> np.ndarray:

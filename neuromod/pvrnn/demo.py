@@ -81,11 +81,12 @@ def section(tree: xr.DataTree, *, seed: int) -> Section:
     legal = {
         w: measures.legal_fraction(v, machine, burn_in=10) for w, v in made.items()
     }
+    unseen = tree["unseen"].to_dataset()["value"][:4]
     best = results[BEST]
     regression = ErrorRegression(
         best.model, objective_of(best), seed=seed, n_predicted=3
     )
-    followed = follow(regression, tree["unseen"]["value"][:4], progress=False)
+    followed = follow(regression, unseen, progress=False)
     mean = prediction_error(followed).sel(lag=1).mean("trial")
     with context():
         shown = xr.DataArray(list(legal.values()), dims="parameter")

@@ -43,7 +43,7 @@ class Lanes(NamedTuple):
 
 def result_of(
     lanes: Lanes,
-    k: int,
+    chosen: int,
     trainees: list[Trainee],
     history: dict[str, np.ndarray],
     config: dict[str, Any],
@@ -53,7 +53,7 @@ def result_of(
 
     Parameters
     ----------
-    lanes, k
+    lanes, chosen
         What was trained, and the number of the objective.
     trainees
         Of every lane.
@@ -62,7 +62,7 @@ def result_of(
     config, started
         Settings, and the clocks at the start.
     """
-    rows = [i for i, (which, _) in enumerate(lanes.pairs) if which == k]
+    rows = [i for i, (which, _) in enumerate(lanes.pairs) if which == chosen]
     mine = [trainees[i] for i in rows]
     found = {name: values[rows] for name, values in history.items()}
     if not lanes.named:
@@ -81,7 +81,7 @@ def result_of(
         started=started,
         inputs={"data": lanes.trials.values},
     )
-    told = _as_numbers(lanes.objectives[k])
+    told = _as_numbers(lanes.objectives[chosen])
     return Result(model, tree, config | {"objective": told}, about)
 
 
@@ -135,12 +135,24 @@ def _tree(
         ),
     }
     of_history = labels | {"layer": layers, "head": heads}
-    return xr.DataTree.from_dict(
-        {
-            "/history": xr.Dataset(told, of_history),
-            "/latent": xr.Dataset(adaptive, labels | coords),
-        }
+    dataset = xr.Dataset(told, of_history)
+    tree = xr.DataTree.from_dict(
+        {"/history": dataset, "/latent": xr.Dataset(adaptive, labels | coords)}
     )
+    if not lanes.named:  # of many networks, numbers would not be those of the one taken
+        n_steps = int(lanes.trials.valid.sum())
+        tree.attrs = _scores(dataset, n_steps)
+    return tree
+
+
+def _scores(history: xr.Dataset, n_steps: int) -> dict[str, float]:
+    """Return the parts of the loss, per step of a trial, over the last updates."""
+    last = history.isel(step=slice(-100, None)).mean("step") / n_steps
+    found = {"free_energy": float(last["loss"])}
+    for name, dim in (("reconstruction", "head"), ("divergence", "layer")):
+        for part in last[name]:
+            found[f"{name}_{part[dim].item()}"] = float(part)
+    return found
 
 
 def objective_of(result: Result) -> Objective:

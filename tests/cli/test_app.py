@@ -35,6 +35,8 @@ COMMANDS = [
     *(["switching", verb] for verb in ("smooth", "filter", "decode", "predict")),
     ["hgf"],
     *(["hgf", verb] for verb in ("filter", "fit", "group", "recover")),
+    ["pvrnn"],
+    *(["pvrnn", verb] for verb in ("train", "generate", "regress")),
     ["reactivation"],
     *(["reactivation", verb] for verb in ("train", "sleep", "measure")),
 ]

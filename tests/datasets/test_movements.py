@@ -65,6 +65,8 @@ def test_a_missing_or_damaged_file_is_told(monkeypatch, tmp_path):
     path.write_bytes(b"nothing")
     with pytest.raises(DataFormatError):
         nm.datasets.load("planar_arm", download=False)
-    path.write_bytes(b"0" * nm.datasets.describe("planar_arm").bytes)
+    n_bytes = nm.datasets.describe("planar_arm").bytes
+    assert n_bytes is not None
+    path.write_bytes(b"0" * n_bytes)
     with pytest.raises(DataFormatError, match=r"no \.npz"):
         nm.datasets.load("planar_arm", download=False)

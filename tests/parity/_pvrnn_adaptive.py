@@ -37,7 +37,7 @@ def _check(case: Case, fixture: Fixture) -> None:
         {k.partition("/")[0] for k in fixture.arrays if k.startswith("layer")}
     )
     names = list(reversed(tops))  # from the lowest, which is stored last
-    rec, n_trials, n_steps, n_channels, n_reference = fixture["rec_reported_N_T_D_Q"]
+    rec, n_trials, n_steps, _, n_reference = fixture["rec_reported_N_T_D_Q"]
     facts = {n: fixture[f"{n}/dsize_zsize_tau_w_beta_kldreported"] for n in names}
     network = _network(fixture, names, facts, int(n_reference))
 
@@ -68,7 +68,7 @@ def _check(case: Case, fixture: Fixture) -> None:
     case.compare("x", x, fixture["x"], SINGLE)
     mean_error = terms.reconstruction[0] / (n_trials * n_steps)
     case.compare("rec", mean_error, rec, SUMMED)
-    fixture["raw"], n_channels
+    _ = fixture["raw"]  # asked for: x is checked in its code
     _compare_layers(case, fixture, names, facts, network, (gradient, terms, run, x))
 
 

@@ -206,7 +206,7 @@ def _check_run(case: Case, setting: Setting) -> None:
     case.compare("divergence", terms.divergence, layers.sum(0), TIGHT)
     case.compare("rec_loss", terms.reconstruction[0], fixture["rec_loss"], TIGHT)
     case.compare("loss", terms.total, fixture["loss"], TIGHT)
-    fixture["x_dim"], fixture["n_quant"]
+    _ = fixture["x_dim"], fixture["n_quant"]  # told by the shapes of the weights
 
 
 def _check_gradient(case: Case, setting: Setting) -> None:

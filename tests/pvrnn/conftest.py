@@ -6,6 +6,7 @@ import pytest
 WITHIN_OPTAX = {
     "test_areas",
     "test_arm",
+    "test_chain",
     "test_error_regression",
     "test_planning",
     "test_train",

@@ -43,6 +43,10 @@ def quiet(network):
     return type(network)(layers, network.connections, network.heads)
 
 
+def _vectors(adaptive):
+    return adaptive.mean, adaptive.log_deviation
+
+
 def by_hand(network, objective, data, first, *, rate=0.09, n_iterations=5):
     """Regress with windows that really grow and slide, without masks and noise.
 
@@ -69,14 +73,16 @@ def by_hand(network, objective, data, first, *, rate=0.09, n_iterations=5):
 
     for t in range(len(data)):
         if 0 < t < WINDOW:
-            grown = (jnp.concatenate([rows, rows[-1:]]) for rows in adaptive[:2])
+            grown = (jnp.concatenate([rows, rows[-1:]]) for rows in _vectors(adaptive))
             adaptive = Adaptive(*grown)
         elif t >= WINDOW:
-            slid = [jnp.concatenate([rows[1:], rows[-1:]]) for rows in adaptive[:2]]
+            slid = [
+                jnp.concatenate([rows[1:], rows[-1:]]) for rows in _vectors(adaptive)
+            ]
             adaptive = Adaptive(
                 *(
                     new.at[0].set(jnp.where(constant, old[0], new[0]))
-                    for new, old in zip(slid, adaptive[:2], strict=True)
+                    for new, old in zip(slid, _vectors(adaptive), strict=True)
                 )
             )
             potentials = after_first

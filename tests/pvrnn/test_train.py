@@ -121,9 +121,11 @@ def test_adaptive_vectors_start_where_they_are_asked_to():
 def test_adaptive_vectors_have_a_learning_rate_of_their_own():
     settings = {"seed": 0, "n_steps": 1, **QUIET}
     moved = [
-        train(waves(), build, adaptive_learning_rate=rate, **settings)
-        .data["latent"]["adaptive_mean"]
-        .values
+        np.asarray(
+            train(waves(), build, adaptive_learning_rate=rate, **settings).data[
+                "latent"
+            ]["adaptive_mean"]
+        )
         for rate in (1e-3, 0.05)
     ]
     np.testing.assert_allclose(moved[1], 50 * moved[0], rtol=1e-3)
@@ -196,14 +198,14 @@ def test_in_minibatches_adam_counts_for_each_trial():
     found, memory = parameters, ours.init(parameters)
     for gradient in gradients:
         update, memory = ours.update(jnp.asarray(gradient, jnp.float32), memory)
-        found = found + update
+        found = optax.apply_updates(found, update)
     for trial in range(2):
         adam = optax.adam(0.1)
         want = parameters[:, trial]
         memory = adam.init(want)
         for gradient in gradients[drawn[:, trial]][:, :, trial]:
             update, memory = adam.update(jnp.asarray(gradient, jnp.float32), memory)
-            want = want + update
+            want = optax.apply_updates(want, update)
         np.testing.assert_allclose(found[:, trial], want, rtol=1e-5)
 
 
