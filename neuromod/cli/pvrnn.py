@@ -127,6 +127,9 @@ def regress(
     predicted: Annotated[
         int, typer.Option(min=1, metavar="N", help="Steps that are predicted.")
     ] = 5,
+    draws: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Runs whose mean is predicted.")
+    ] = 16,
     learning_rate: Annotated[float, typer.Option(metavar="X", help="Of Adam.")] = 0.09,
     meta_prior: Annotated[
         float | None,
@@ -160,6 +163,7 @@ def regress(
         n_iterations=iterations,
         learning_rate=learning_rate,
         n_predicted=predicted,
+        n_draws=draws,
     )
     followed = pvrnn.follow(regression, trials, progress=not as_json)
     made_up = pvrnn.generate(trained, trials.sizes["time"], seed=seed, n_trials=200)

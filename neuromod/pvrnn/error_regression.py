@@ -78,9 +78,10 @@ class ErrorRegression:
         "encoder" of the network says.
     optimiser_state
         "reset" at every step, or "kept".
-    prediction
-        Whether, after the iterations, latents are at the "mean" of posterior and prior,
-        or a "draw" from them, as in the published codes.
+    n_draws
+        Runs after the iterations, with latents that are drawn from posterior and prior,
+        whose mean is the prediction; the published codes draw once. With 0 there is a
+        single run with all latents at their means, which is not quite the mean of runs.
     initial
         Adaptive vectors (latent,) of the first step, means and then log deviations;
         zero if omitted.
@@ -118,7 +119,7 @@ class ErrorRegression:
         n_samples: int = 1,
         warm_start: WarmStart = "prior",
         optimiser_state: Literal["reset", "kept"] = "reset",
-        prediction: Literal["mean", "draw"] = "mean",
+        n_draws: int = 0,
         initial: tuple[Any, Any] | None = None,
         n_trials: int | None = None,
     ) -> None:
@@ -134,7 +135,7 @@ class ErrorRegression:
             require_integer(n_samples, "n_samples"),
             choice("warm_start", warm_start, WARM_STARTS),
             choice("optimiser_state", optimiser_state, ("reset", "kept")) == "kept",
-            choice("prediction", prediction, ("mean", "draw")) == "draw",
+            require_integer(n_draws, "n_draws", minimum=0),
         )
         if warm_start == "encoder" and network.encoder is None:
             raise invalid(

@@ -7,22 +7,35 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import xarray as xr
 
 from neuromod.core.errors import DataFormatError
+from neuromod.core.provenance import provenance, start
+from neuromod.core.result import Result
 from neuromod.pvrnn.heads import TanhHead
 from neuromod.pvrnn.latents import Adaptive
 from neuromod.pvrnn.layers import Affine, Connection, LatentLayer, LatentMap
 from neuromod.pvrnn.model import PVRNN
 from neuromod.pvrnn.modular import half_slow
+from neuromod.pvrnn.objective import Objective
+from neuromod.pvrnn.training_results import (
+    adaptive_arrays,
+    as_numbers,
+    latent_dataset,
+)
 
 TOP = "top"
+META_PRIOR = 0.005
 
 
 def from_sensory_attenuation(
     source: str | os.PathLike[str] | Mapping[str, np.ndarray],
     time_constants: Any = 2,
-) -> tuple[PVRNN, Adaptive]:
-    """Read a network and its adaptive vectors.
+) -> Result:
+    """Read a trained network, as if it had been trained here.
+
+    Its meta-priors are not stored: they are those of the study, 0.005 at the first step
+    and later, but for the latent on top, which is free after the first step.
 
     Parameters
     ----------
@@ -36,24 +49,44 @@ def from_sensory_attenuation(
 
     Returns
     -------
-    network : PVRNN
-        Its layers are called "<module>/<layer>"; 0 is the highest of a module.
-    adaptive : Adaptive
-        Of all trials of its training (time, trial, latent).
+    Result
+        As of `neuromod.pvrnn.train`, without a history. Its layers are called
+        "<module>/<layer>"; 0 is the highest of a module.
 
     Raises
     ------
     DataFormatError
         If an array is missing, or does not fit the others.
     """
-    arrays = _arrays(source)
+    started, arrays = start(), _arrays(source)
     try:
-        return _network(arrays, time_constants), _adaptive(arrays)
+        network, adaptive = _network(arrays, time_constants), _adaptive(arrays)
     except KeyError as error:
         raise DataFormatError(
             f"source: got no array {error.args[0]!r}, expected those of a network of "
             "the sensory-attenuation code"
         ) from error
+    n_steps, n_trials, _ = adaptive.mean.shape
+    coords = {
+        "trial": np.arange(n_trials),
+        "channel": np.arange(network.n_channels),
+        "n_steps": ("trial", np.full(n_trials, n_steps)),
+        "time": np.arange(n_steps, dtype=float),
+    }
+    latent = latent_dataset(network, adaptive_arrays(adaptive), coords)
+    objective = Objective(_meta_priors(network), META_PRIOR, constants="sa")
+    about = provenance(
+        seed=None,
+        precision="float64" if adaptive.mean.dtype == np.float64 else "float32",
+        started=started,
+        inputs={"source": np.asarray(adaptive.mean)},
+    )
+    tree = xr.DataTree.from_dict({"/latent": latent})
+    return Result(network, tree, {"objective": as_numbers(objective)}, about)
+
+
+def _meta_priors(network: PVRNN) -> list[float]:
+    return [0.0 if layer.is_constant else META_PRIOR for layer in network.layers]
 
 
 def _arrays(source: Any) -> dict[str, np.ndarray]:

@@ -44,7 +44,7 @@ def reconstruct(result: Result, *, seed: int) -> xr.Dataset:
     InvalidInputError
         If the result is of several seeds.
     """
-    network, adaptive = _of_training(result)
+    network, adaptive = of_training(result)
     key = jax.random.key(require_integer(seed, "seed", minimum=0))
     noise = standard_normal(key, adaptive.mean.shape, adaptive.mean.dtype)
     run = _run(network, adaptive, noise)
@@ -80,7 +80,7 @@ def regenerate(
     xarray.Dataset
         As of `generate`, with the trials of training; the steps that are made up.
     """
-    network, adaptive = _of_training(result)
+    network, adaptive = of_training(result)
     n_given = require_integer(n_given, "n_given")
     if n_given > len(adaptive.mean):
         raise invalid("n_given", n_given, f"at most the {len(adaptive.mean)} steps")
@@ -111,8 +111,8 @@ def _go_on(network: PVRNN, adaptive: Adaptive, noise: Any) -> tuple[Any, Normal,
     return found[:3]
 
 
-def _of_training(result: Result) -> tuple[PVRNN, Adaptive]:
-    """Return network and adaptive vectors of one seed."""
+def of_training(result: Result) -> tuple[PVRNN, Adaptive]:
+    """Return the network and the adaptive vectors of a result of one seed."""
     if not isinstance(result, Result) or not isinstance(result.model, PVRNN):
         raise invalid("result", type(result).__name__, "a Result of pvrnn.train")
     if "seed" in result.data["latent"].dims:

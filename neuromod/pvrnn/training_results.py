@@ -10,11 +10,10 @@ from neuromod.core.errors import invalid
 from neuromod.core.provenance import Start, provenance
 from neuromod.core.result import Result
 from neuromod.pvrnn.data import Trials
+from neuromod.pvrnn.latents import Adaptive
 from neuromod.pvrnn.model import PVRNN
 from neuromod.pvrnn.objective import Constants, Objective
 from neuromod.pvrnn.trainee import Trainee
-
-ADAPTIVE_DIMS = ("trial", "time", "latent")
 
 
 class Lanes(NamedTuple):
@@ -67,7 +66,7 @@ def result_of(
     found = {name: values[rows] for name, values in history.items()}
     if not lanes.named:
         found = {name: values[0] for name, values in found.items()}
-    arrays = [_adaptive(trainee) for trainee in mine]
+    arrays = [adaptive_arrays(trainee.adaptive) for trainee in mine]
     latent = {
         name: np.stack([a[name] for a in arrays]) if lanes.named else arrays[0][name]
         for name in arrays[0]
@@ -81,13 +80,12 @@ def result_of(
         started=started,
         inputs={"data": lanes.trials.values},
     )
-    told = _as_numbers(lanes.objectives[chosen])
+    told = as_numbers(lanes.objectives[chosen])
     return Result(model, tree, config | {"objective": told}, about)
 
 
-def _adaptive(trainee: Trainee) -> dict[str, np.ndarray]:
+def adaptive_arrays(adaptive: Adaptive) -> dict[str, np.ndarray]:
     """Return adaptive vectors, trial first, and potentials of a trial's own."""
-    adaptive = trainee.adaptive
     found = {
         f"adaptive_{name}": np.swapaxes(np.asarray(getattr(adaptive, name)), 0, 1)
         for name in ("mean", "log_deviation")
@@ -113,36 +111,46 @@ def _tree(
         "reconstruction": ((*seed, "step", "head"), history["reconstruction"]),
         "divergence": ((*seed, "step", "layer"), history["divergence"]),
     }
-    adaptive = {
-        name: (
-            (
-                *seed,
-                *(ADAPTIVE_DIMS if name != "initial_potential" else ("trial", "unit")),
-            ),
-            values,
-        )
-        for name, values in latent.items()
-    }
-    coords: dict[str, Any] = {
+    of_history = xr.Dataset(told, labels | {"layer": layers, "head": heads})
+    n_steps = lanes.trials.valid.sum(axis=0)
+    coords = labels | {
         "trial": lanes.trials.labels,
         "channel": lanes.trials.channels,
-        "n_steps": ("trial", lanes.trials.valid.sum(axis=0)),
+        "n_steps": ("trial", n_steps),
         "time": lanes.trials.time,
-        "layer_of_latent": (
-            "latent",
-            layers[network.latent_layers],
-            {"long_name": "layer of the latent"},
-        ),
     }
-    of_history = labels | {"layer": layers, "head": heads}
-    dataset = xr.Dataset(told, of_history)
-    tree = xr.DataTree.from_dict(
-        {"/history": dataset, "/latent": xr.Dataset(adaptive, labels | coords)}
-    )
+    of_latents = latent_dataset(network, latent, coords)
+    tree = xr.DataTree.from_dict({"/history": of_history, "/latent": of_latents})
     if not lanes.named:  # of many networks, numbers would not be those of the one taken
-        n_steps = int(lanes.trials.valid.sum())
-        tree.attrs = _scores(dataset, n_steps)
+        tree.attrs = _scores(of_history, int(n_steps.sum()))
     return tree
+
+
+def latent_dataset(
+    network: PVRNN, arrays: dict[str, np.ndarray], coords: dict[str, Any]
+) -> xr.Dataset:
+    """Return adaptive vectors, and potentials of a trial's own, with names.
+
+    Parameters
+    ----------
+    network
+        Whose latents they are.
+    arrays
+        ``adaptive_mean`` and ``adaptive_log_deviation`` (trial, time, latent), and
+        ``initial_potential`` (trial, unit), if any; of several networks, seed first.
+    coords
+        Labels of trial, time and channel, of seed if there are several, and ``n_steps``
+        of each trial.
+    """
+    seed = ("seed",) if "seed" in coords else ()
+    dims = {"initial_potential": ("trial", "unit")}
+    told = {
+        name: ((*seed, *dims.get(name, ("trial", "time", "latent"))), values)
+        for name, values in arrays.items()
+    }
+    layers = np.array([layer.name for layer in network.layers])[network.latent_layers]
+    about = {"long_name": "layer of the latent"}
+    return xr.Dataset(told, coords | {"layer_of_latent": ("latent", layers, about)})
 
 
 def _scores(history: xr.Dataset, n_steps: int) -> dict[str, float]:
@@ -179,7 +187,7 @@ NUMBERS = (
 )
 
 
-def _as_numbers(objective: Objective) -> dict[str, Any]:
+def as_numbers(objective: Objective) -> dict[str, Any]:
     """Return an objective as plain values."""
 
     def plain(value: Any) -> Any:

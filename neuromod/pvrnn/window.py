@@ -73,7 +73,7 @@ class Plan(NamedTuple):
     n_samples: int
     warm_start: str
     keeps_memory: bool
-    draws: bool
+    n_draws: int
 
     @property
     def optimiser(self) -> optax.GradientTransformation:
@@ -143,25 +143,37 @@ def advance(
         starts=starts,
         memory=window.memory if plan.keeps_memory else None,
     )
-    draws = float(plan.draws)  # else all latents are at their means
-    noise = draws * standard_normal(keys[2], of_window, dtype)
-    reached, posterior = stepwise.run(
-        network, found.adaptive, scaled(network, noise), window.potentials
+
+    def foresee(within: Array, ahead: Array) -> Any:
+        reached, posterior = stepwise.run(
+            network, found.adaptive, scaled(network, within), window.potentials
+        )
+        last = tuple(None if u is None else u[n_seen - 1] for u in reached)
+        hold = Normal(posterior.mean[n_seen - 1], posterior.deviation[n_seen - 1])
+        coming, *_ = stepwise.generate(network, ahead, last, starts=False, hold=hold)
+        activities = tuple(None if u is None else jnp.tanh(u) for u in reached)
+        told = decoded(network, coming), decoded(network, activities)
+        return told, (reached, activities, posterior, last)
+
+    n_draws = max(plan.n_draws, 1)
+    draws = float(plan.n_draws > 0)  # else all latents are at their means
+    ahead = plan.n_predicted, *of_window[1:]
+    noise = (
+        draws * standard_normal(key, (n_draws, *shape), dtype)
+        for key, shape in zip(keys[2:], (of_window, ahead), strict=True)
     )
-    activities = tuple(None if u is None else jnp.tanh(u) for u in reached)
+    told, paths = jax.vmap(foresee)(*noise)
+    # The window goes on from the first draw.
+    reached, activities, posterior, last = jax.tree.map(lambda path: path[0], paths)
     prior = priors(network, activities, window.potentials, starts)
-    last = tuple(None if u is None else u[n_seen - 1] for u in reached)
-    hold = Normal(posterior.mean[n_seen - 1], posterior.deviation[n_seen - 1])
-    noise = draws * standard_normal(keys[3], (plan.n_predicted, *of_window[1:]), dtype)
-    coming, *_ = stepwise.generate(network, noise, last, starts=False, hold=hold)
     window = window._replace(
         after_first=tuple(None if u is None else u[0] for u in reached),
         upcoming=at_prior(network, last),
         adaptive=found.adaptive,
         memory=found.memory,
     )
-    told = decoded(network, coming), decoded(network, activities)
-    return Found(*told, found.loss, posterior, prior), window
+    prediction, reconstruction = (values.mean(axis=0) for values in told)
+    return Found(prediction, reconstruction, found.loss, posterior, prior), window
 
 
 def decoded(network: PVRNN, activities: tuple[Any, ...]) -> Array:

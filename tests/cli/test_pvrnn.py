@@ -122,14 +122,31 @@ def test_what_a_network_makes_up_is_that_of_the_verb(network, folder):
 def test_regressing_tells_what_was_foreseen(network, folder):
     out = folder / "regression"
     read = ("--trial-steps", "24", "--factor", "0.02")
-    how = ("--window", "4", "--iterations", "5", "--predicted", "2", "--seed", "1")
+    how = (
+        "--window",
+        "4",
+        "--iterations",
+        "5",
+        "--predicted",
+        "2",
+        "--seed",
+        "1",
+        "--draws",
+        "2",
+    )
     given = ("regress", network, folder / "waves.csv", *read, *how)
     done = run(*given, "--meta-prior", "0.2", "--out", out)
     assert done.exit_code == 0, done.output
     trained = nm.load(network)
     objective = pvrnn.objective_of(trained).with_meta_prior(0.2, None)
     regression = pvrnn.ErrorRegression(
-        trained.model, objective, seed=1, window=4, n_iterations=5, n_predicted=2
+        trained.model,
+        objective,
+        seed=1,
+        window=4,
+        n_iterations=5,
+        n_predicted=2,
+        n_draws=2,
     )
     trials = [xr.DataArray(0.02 * w, dims=("time", "channel")) for w in waves()]
     followed = pvrnn.follow(regression, trials, progress=False)

@@ -15,6 +15,7 @@ from neuromod.pvrnn.energy import Data, divergence, evaluate
 from neuromod.pvrnn.importing import TOP, from_sensory_attenuation, places
 from neuromod.pvrnn.inference import outputs
 from neuromod.pvrnn.latents import Adaptive, parts
+from neuromod.pvrnn.running import of_training
 from tests.parity._format import Case, Fixture, Report
 from tests.parity._pvrnn_tower import time_first
 
@@ -31,7 +32,7 @@ class Setting:
             for key in fixture.arrays
             if key.startswith(("param/", "bias_d/", "tau/"))
         }
-        self.network, self.adaptive = from_sensory_attenuation(arrays)
+        self.network, self.adaptive = of_training(from_sensory_attenuation(arrays))
         self.places = places(arrays)
         self.senses = list(dict.fromkeys(m for m, _ in self.places if m != TOP))
 

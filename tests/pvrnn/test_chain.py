@@ -26,6 +26,7 @@ def foretell(network, unseen):
         seed=0,
         n_iterations=30,
         n_predicted=3,
+        n_draws=16,
     )
     followed = pvrnn.follow(regression, unseen, progress=False)
     made_up = pvrnn.generate(network, unseen.sizes["time"], seed=0, n_trials=200)

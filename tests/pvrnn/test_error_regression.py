@@ -315,13 +315,23 @@ def test_predictions_are_drawn_only_if_asked_for(network):
     """The noise of the iterations is that of the seed; that of predictions is extra."""
     data = observations(network, 3)
     still = {"learning_rate": 1e-9, "n_iterations": 1}
-    for prediction, same in (("mean", True), ("draw", False)):
-        one, other = (
-            follow(regression_of(network, seed=s, prediction=prediction, **still), data)
-            for s in (0, 1)
+    found = {
+        n_draws: np.stack(
+            [
+                follow(regression_of(network, seed=s, n_draws=n_draws, **still), data)[
+                    -1
+                ].prediction
+                for s in range(n_seeds)
+            ]
         )
-        apart = np.abs(one[-1].prediction - other[-1].prediction).max()
-        assert (apart < 1e-5) == same
+        for n_draws, n_seeds in ((0, 2), (1, 60), (600, 2))
+    }
+    assert np.ptp(found[0], axis=0).max() < 1e-5 < np.ptp(found[1], axis=0).max()
+    # A mean of many runs is the expectation, about which single ones vary.
+    error = found[1].std(axis=0) * np.sqrt(1 / 60 + 1 / 600)
+    apart = np.abs(found[1].mean(axis=0) - found[600][0])
+    assert (apart < 4 * error + 1e-6).all()
+    assert np.ptp(found[600], axis=0).max() < 0.3 * found[1].std(axis=0).max()
 
 
 def test_bad_observations_are_refused_and_change_nothing(network):

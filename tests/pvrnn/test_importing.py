@@ -8,6 +8,7 @@ import pytest
 from neuromod.core.errors import DataFormatError
 from neuromod.pvrnn import from_sensory_attenuation, inference
 from neuromod.pvrnn.latents import parts
+from neuromod.pvrnn.running import of_training
 from tests.shared import shared
 
 FILE = "data/pvrnn/sensory_attenuation_trained_net.npz"
@@ -19,7 +20,7 @@ PUBLISHED = {
 
 
 def test_it_attenuates_what_it_produces_itself():
-    network, adaptive = from_sensory_attenuation(shared(FILE))
+    network, adaptive = of_training(from_sensory_attenuation(shared(FILE)))
     noise = jax.random.normal(jax.random.key(0), adaptive.mean.shape)
     run = jax.jit(inference.run)(network, adaptive, noise)
     means = parts(network, run.posterior.mean)
