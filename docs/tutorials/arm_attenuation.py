@@ -162,4 +162,11 @@ ratio = (table["external"] / table["self"]).unstack("sense").loc[list(changes)]
 ratio.round(1)
 
 # %% [markdown]
-# TEXT
+# The table is the answer: how many times larger the response is when somebody else
+# moves the arm. Wide priors and more noise leave the contrast, or sharpen it. Where the
+# meta-prior is small, or units of the layer above are lesioned, self-produced movement
+# responds almost as much as the other's: nothing is attenuated any more.
+#
+# These are four runs of *one* network in one closed loop, and changes that we chose.
+# They tell what this network depends on. They are no model of an illness: for that,
+# train several networks, and compare their numbers with those of people.

@@ -23,7 +23,7 @@ from neuromod.pvrnn.training_results import objective_of
 CODE = """\
 import neuromod as nm
 
-data = nm.datasets.simulate_symbols(seed=0)
+data = nm.datasets.simulate_symbols(seed=0, n_trials=10, n_steps=24)
 
 
 def build(key):

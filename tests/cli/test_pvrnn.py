@@ -1,6 +1,7 @@
 """From a file of signals to a network, what it makes up and what it foresees."""
 
 import json
+import re
 
 import mne
 import numpy as np
@@ -96,8 +97,15 @@ def test_a_preset_learns_the_channels_of_an_eeg(folder):
     given = ("train", folder / "few_raw.fif", *signals, "--preset", "sdd")
     done = run(*given, "--steps", "3", "--out", folder / "eeg")
     assert done.exit_code == 0, done.output
+    factor = re.search(r"--factor ([^ ,]+)", done.output)
+    assert factor is not None
+    assert 0.8 / float(factor[1]) == pytest.approx(4e-5 / 2**0.5, rel=0.1)
+    again = run(*given, "--factor", factor[1], "--steps", "3", "--out", folder / "same")
+    assert again.exit_code == 0, again.output
+    same = nm.load(folder / "same" / "network.nc").data["history"]["loss"]
     found = nm.load(folder / "eeg" / "network.nc")
-    assert [str(c) for c in found.data["latent"]["channel"].values] == ["Fz", "Pz"]
+    np.testing.assert_allclose(same, found.data["history"]["loss"], rtol=1e-4)
+    assert found.data["latent"]["channel"].values.tolist() == ["Fz", "Pz"]
     assert found.data["latent"].sizes["trial"] == 4
     told, meant = found.config["objective"], pvrnn.preset("sdd", 2).objective
     np.testing.assert_allclose(told["meta_prior"], meant.meta_prior)
