@@ -15,11 +15,12 @@ joints bring it; when the movement is external, the hand seen is that of other j
 doi:10.1038/s41598-022-18207-7.)
 
 `simulate_arm` draws joints as those of the published recordings look. Every 20 steps
-the arm leaves a posture of rest, wanders, and comes back to it; wandering, each joint
-goes straight from one random angle to another one, within one to three steps. That
-reproduces the mean (-0.29) and deviation (0.40) of their angles, the mean size of a
-step (0.25), the correlations from step to step (0.60, 0.22), and those over half a
-cycle and a whole one (-0.18, 0.37).
+the arm leaves a posture of rest, wanders, and comes back to it. What wanders is a
+vector autoregression of two steps, in which the second and the third joint turn around
+each other, and whose values are mapped to the range of each joint. That reproduces the
+mean (-0.29) and deviation (0.40) of their angles, the mean size of a step (0.25), the
+correlations from step to step (0.60, 0.22), those over half a cycle and a whole one
+(-0.18, 0.37), and how well one step tells the next.
 """
 
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy import linalg, stats
 
 from neuromod.core.dimensions import require_finite, require_integer, require_positive
 from neuromod.core.errors import ShapeError, choice, invalid
@@ -35,11 +37,13 @@ LINKS = (0.1, 0.3, 0.5)
 LIMIT = 0.8
 CONTEXTS = ("self", "external")
 REST, SCATTER = (-0.76, -0.69, -0.55), 0.03  # posture of rest, and its deviation
-CENTRE = (0.0, -0.23, -0.16)  # mean of each joint that wanders
-CONCENTRATION = (2.2, 1.3, 3.0)  # of the beta law of its angles
-DURATIONS, CHANCES = (1, 2, 3), (0.2, 0.5, 0.3)  # steps from angle to angle
-LEAVING, COMING = (0.3, 0.65, 0.85, 0.95), (0.95, 0.8, 0.55, 0.2, 0.05, 0, 0, 0)
-AWAY = np.array([*LEAVING, *[1.0] * 8, *COMING])
+BETA = (1.6, 1.6), (0.83, 1.57), (1.88, 2.84)  # law of each joint that wanders
+ONE_BACK = np.array([[0.57, -0.02, -0.07], [0.02, 0.62, 0.24], [-0.04, -0.28, 0.32]])
+TWO_BACK = np.array([[-0.19, -0.02, 0.07], [-0.04, -0.25, 0.0], [0.08, 0.09, -0.24]])
+NEW = np.array([[0.74, 0.03, -0.16], [0.03, 0.62, -0.01], [-0.16, -0.01, 0.74]])
+"""How joints wander, before they are mapped: from two steps, and what is new."""
+LEAVING, COMING = (0.33, 0.76), (0.95, 0.75, 0.36, 0.08, 0.01, 0, 0)
+AWAY = np.array([*LEAVING, *[1.0] * 11, *COMING])
 """How far from rest the arm is at each step of its cycle."""
 
 
@@ -230,28 +234,35 @@ def _joints(rng: Any, n_trials: int, n_steps: int, n_joints: int) -> np.ndarray:
     shape = (n_trials, cycle[-1] + 1, n_joints)
     rest = np.resize(REST, n_joints) + SCATTER * rng.normal(size=shape)
     rest = rest.clip(-LIMIT, LIMIT)[:, cycle]
-    wandering = np.empty((n_trials, n_steps, n_joints))
-    for trial, joint in np.ndindex(n_trials, n_joints):
-        wandering[trial, :, joint] = _wander(rng, n_steps, joint)
+    wandering = _wander(rng, n_trials, n_steps, n_joints)
     return rest + away * (wandering - rest)
 
 
-def _wander(rng: Any, n_steps: int, joint: int) -> np.ndarray:
-    """Return angles (time,) of a joint that goes straight from one to another.
+def _wander(rng: Any, n_trials: int, n_steps: int, n_joints: int) -> np.ndarray:
+    """Return angles (trial, time, joint) that come from the two steps before."""
+    groups = -(-n_joints // len(NEW))  # joints beyond the third are as the first ones
+    one, two, new = (np.kron(np.eye(groups), x) for x in (ONE_BACK, TWO_BACK, NEW))
+    size, n_transient = len(new), 30
+    shocks = rng.multivariate_normal(
+        np.zeros(size), new, (n_transient + n_steps, n_trials)
+    )
+    values = np.zeros_like(shocks)
+    for t in range(2, len(values)):
+        values[t] = values[t - 1] @ one.T + values[t - 2] @ two.T + shocks[t]
+    scores = values[n_transient:, :, :n_joints] / _deviation(one, two, new)[:n_joints]
+    shapes = np.resize(BETA, (n_joints, 2)).T
+    angles = LIMIT * (2 * stats.beta.ppf(stats.norm.cdf(scores), *shapes) - 1)
+    return np.swapaxes(angles, 0, 1)
 
-    Each is the farther one, from the angle before, of two that are drawn.
-    """
-    start = max(DURATIONS)  # so that paths begin anywhere on their way
-    durations = rng.choice(DURATIONS, n_steps + start, p=CHANCES)
-    corners = np.concatenate([[0], np.cumsum(durations)])
-    share = (CENTRE[joint % len(CENTRE)] + LIMIT) / (2 * LIMIT)
-    concentration = CONCENTRATION[joint % len(CONCENTRATION)]
-    shape = share * concentration, (1 - share) * concentration
-    drawn = LIMIT * (2 * rng.beta(*shape, (len(corners), 2)) - 1)
-    angles = [drawn[0, 0]]
-    for pair in drawn[1:]:
-        angles.append(pair[np.argmax(np.abs(pair - angles[-1]))])
-    return np.interp(start + np.arange(n_steps), corners, angles)
+
+def _deviation(one: np.ndarray, two: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of each variable of an autoregression."""
+    size = len(new)
+    forward = np.block([[one, two], [np.eye(size), np.zeros((size, size))]])
+    covariance = np.zeros((2 * size, 2 * size))
+    covariance[:size, :size] = new
+    found = linalg.solve_discrete_lyapunov(forward, covariance)
+    return np.sqrt(np.diag(found)[:size])
 
 
 def _links(links: Sequence[float]) -> np.ndarray:

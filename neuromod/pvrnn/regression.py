@@ -40,7 +40,7 @@ def regress(
     objective: Objective,
     adaptive: Adaptive,
     data: Data,
-    noise: Float[Array, "iteration time trial latent"],
+    noise: Float[Array, "iteration *sample time trial latent"],
     optimiser: optax.GradientTransformation,
     *,
     potentials: Any = None,
@@ -57,7 +57,7 @@ def regress(
         Where to start.
     data
         What the network should tell.
-    noise : (iteration, time, trial, latent)
+    noise : (iteration, time, trial, latent) or (iteration, sample, time, trial, latent)
         Of every iteration; with a further axis (sample) before time, the gradient is
         that of the mean over samples.
     optimiser

@@ -209,7 +209,7 @@ def evidence_bound(
     values: Float[Array, "time trial channel"],
     observed: Bool[Array, "time trial channel"] | None,
     noise: Float[Array, "time trial latent"],
-    divergence_weight: float = 1.0,
+    divergence_weight: Float[Array, ""] | float = 1.0,
 ) -> Bound:
     """Return minus the evidence lower bound of data.
 

@@ -56,6 +56,20 @@ def test_simulated_movements_look_like_the_published_ones():
         assert one(made) == pytest.approx(one(real), abs=tolerance)
     cycles = [m.reshape(-1, 20, 3).mean(axis=0) for m in (made, real)]
     assert np.corrcoef(cycles[0].ravel(), cycles[1].ravel())[0, 1] > 0.95
+    many = simulate_arm(200, 200, seed=1).values[..., :3]
+    np.testing.assert_allclose(memory(many), memory(real), atol=0.08)
+
+
+def memory(joints):
+    """Return correlations with the joints of 1 and 2 steps before, without rhythm."""
+    cycles = joints.reshape(-1, 20, 3)
+    around = (joints.reshape(-1, 10, 20, 3) - cycles.mean(axis=0)).reshape(-1, 200, 3)
+    around /= around.std(axis=(0, 1))
+    return [
+        np.einsum("nti,ntj->ij", around[:, lag:], around[:, :-lag])
+        / around[:, lag:, 0].size
+        for lag in (1, 2)
+    ]
 
 
 def correlation(values, lag):

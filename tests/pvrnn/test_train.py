@@ -271,9 +271,9 @@ def test_a_gaussian_head_learns_how_noisy_a_channel_is():
     settings = {"seed": 0, "n_steps": 800, "learning_rate": 1e-2, **QUIET}
     found = train(noisy, with_variance, objective=Objective(10.0), **settings)
     from neuromod.pvrnn import inference
-    from neuromod.pvrnn.running import _of_training
+    from neuromod.pvrnn.running import of_training
 
-    network, adaptive = _of_training(found)
+    network, adaptive = of_training(found)
     run = inference.run(network, adaptive, jnp.zeros_like(adaptive.mean))
     told = inference.outputs(network, run.activities)[0]
     residual = np.square(np.asarray(told[..., 0]) - noisy.values.swapaxes(0, 1))
