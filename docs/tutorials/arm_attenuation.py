@@ -58,6 +58,26 @@ response = p.measures.latent_response(told, contexts)
 response.to_dataframe()[["response", "prior_deviation"]].unstack("condition").round(3)
 
 # %% [markdown]
+# Step by step, in a trial of its own and in one with somebody else's hand: priors that
+# are narrow and hardly left, and wide ones that are left all the time.
+
+# %%
+p.plot_latents(told.isel(time=slice(0, 100)), trial=0)
+
+# %%
+p.plot_latents(told.isel(time=slice(0, 100)), trial=24)
+
+# %% [markdown]
+# Both senses go other ways when the hand is another's. What the layer above them shows
+# most of is the rhythm that all trials share:
+
+# %%
+figure, axes = plt.subplots(1, 3, figsize=(7.2, 2.6), layout="constrained")
+few = told.isel(trial=slice(0, 48, 8))
+for ax, layer in zip(axes, ("prop/0", "vision/0", "top/1"), strict=True):
+    p.plot_components(few, layer, colours=contexts[::8], ax=ax)
+
+# %% [markdown]
 # When the arm moves itself, the responses of both senses are seven to fifteen times
 # smaller, and so are the deviations of the priors: the network *expects* to be right,
 # and does not listen. The latent on top took opposite values for the two contexts,
