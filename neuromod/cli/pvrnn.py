@@ -151,7 +151,7 @@ def regress(
 
     require_writable(out, REGRESSED, force)
     trained = network_of(network)
-    trials = pvrnn.recorded(trials_of(data, how))
+    trials = pvrnn.recorded(trials_of(data, how, is_trained=True))
     objective = pvrnn.objective_of(trained)
     if meta_prior is not None:
         objective = objective.with_meta_prior(meta_prior, objective.first_meta_prior)

@@ -57,13 +57,17 @@ TRAINING = {
         int, "N", "Trials of a minibatch (all).", "--batch", panel=DESCENT
     ),
 }
-HALF = 0.8  # what becomes of the half range of an EEG
 MNE_ENDINGS = (".fif", ".fif.gz", ".edf", ".bdf", ".gdf", ".set", ".vhdr", ".cnt")
 
 
-def trials_of(file: Path, how: Mapping[str, Any]) -> Any:
-    """Return the trials of a file: (trial, time, channel)."""
+def trials_of(file: Path, how: Mapping[str, Any], *, is_trained: bool = False) -> Any:
+    """Return the trials of a file: (trial, time, channel).
+
+    Where a network is there already, an EEG has to be on the scale of its training.
+    """
     if file.name.lower().endswith(MNE_ENDINGS):
+        if is_trained and "factor" not in how:
+            raise invalid("--factor", "none", "the one that training printed")
         return _of_mne(file, _names(how), how.get("trial_steps"), how.get("factor"))
     whole = _array(file, how) * how.get("factor", 1.0)
     return _cut(whole, how.get("trial_steps"))
@@ -130,16 +134,16 @@ def _of_mne(
 ) -> Any:
     import mne
 
-    from neuromod.pvrnn import segments
+    from neuromod.pvrnn.areas import HALF_RANGE, segments
 
     raw = mne.io.read_raw(file, verbose="error")
     chosen = names or list(raw.ch_names)
-    half_range = None if factor is None else HALF / factor
+    half_range = None if factor is None else HALF_RANGE / factor
     trials = segments(
         raw, {"all": chosen}, n_steps=n_steps or raw.n_times, half_range=half_range
     )
     if factor is None:
-        used = HALF / trials.attrs["half_range"]
+        used = HALF_RANGE / trials.attrs["half_range"]
         typer.echo(f"scaled by --factor {used:.6g}, which other files need too")
     return trials
 

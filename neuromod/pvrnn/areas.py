@@ -29,6 +29,7 @@ from neuromod.pvrnn.model import PVRNN
 from neuromod.pvrnn.modular import Tower, modular
 
 Areas = Mapping[str, Sequence[str]]
+HALF_RANGE = 0.8  # what half the range of a recording becomes
 
 
 def of_areas(
@@ -133,7 +134,7 @@ def segments(
     if half_range is None:
         half_range = float(4 * np.nanstd(values))
     half_range = float(require_positive(half_range, "half_range"))
-    scaled = 0.8 * values / half_range
+    scaled = HALF_RANGE * values / half_range
     scaled[np.abs(scaled) > 1] = np.nan
     regions = [area for area, channels in areas.items() for _ in channels]
     return xr.DataArray(

@@ -38,9 +38,7 @@ from tests.benchmarks._measure import keep_to, machine
 
 SEEDS = [0, 1, 2, 3, 4]
 N_PREDICTED = 5
-N_DRAWS = (
-    200  # whose mean every predictor predicts: of fewer, their scatter would count
-)
+N_DRAWS = 200  # whose mean is predicted: of fewer, their scatter would count
 N_UPDATES = {"pvrnn": 6000, "vrnn": 2000}
 META_PRIORS = [0.003, 0.01, 0.03, 0.1]
 N_UPDATES_TO_CHOOSE, SEEDS_TO_CHOOSE = 3000, [0, 1]
@@ -188,11 +186,8 @@ def told(found: xr.Dataset) -> dict[str, Any]:
     for span, errors_within in spans.items():
         for name, values in errors_within.data_vars.items():
             mean = float(values.mean())
-            half = (
-                stats.t.ppf(0.975, len(SEEDS) - 1)
-                * float(values.std(ddof=1))
-                / len(SEEDS) ** 0.5
-            )
+            error = float(values.std(ddof=1)) / len(SEEDS) ** 0.5
+            half = stats.t.ppf(0.975, len(SEEDS) - 1) * error
             interval = [round(float(mean + side * half), 5) for side in (-1, 1)]
             row = {"mean": round(mean, 5), "interval": interval}
             table.setdefault(span, {})[name] = row

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from PIL import Image
 from typer.testing import CliRunner
 
 import neuromod as nm
 from neuromod import hgf
 from neuromod.cli.app import app
+from tests.cli.drawn import assert_drawn
 
 COLUMNS = ("--outcome", "u", "--responses", "y", "--subject", "who", "--session", "run")
 TWO = ("--model", "binary_two_level")
@@ -21,12 +21,6 @@ PRIORS = ("--prior", "x2.tonic_volatility=normal(-2, 1.5)")
 
 def run(*arguments):
     return CliRunner(env={"COLUMNS": "80"}).invoke(app, [str(a) for a in arguments])
-
-
-def assert_drawn(path):
-    colours = Image.open(path).convert("L").getcolors()
-    assert colours is not None
-    assert len(colours) > 10
 
 
 @pytest.fixture(scope="module")

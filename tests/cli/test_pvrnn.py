@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from PIL import Image
 from typer.testing import CliRunner
 
 import neuromod as nm
 from neuromod import pvrnn
 from neuromod.cli.app import app
 from neuromod.cli.pvrnn_options import trials_of
+from tests.cli.drawn import assert_drawn
 
 SMALL = ("--units", "8", "--latents", "1", "--time-constants", "2", "--steps", "30")
 
@@ -23,12 +23,6 @@ def run(*arguments):
     return CliRunner(env={"COLUMNS": "80"}).invoke(
         app, ["pvrnn", *(str(a) for a in arguments)]
     )
-
-
-def assert_drawn(path):
-    colours = Image.open(path).convert("L").getcolors()
-    assert colours is not None
-    assert len(colours) > 10
 
 
 def waves(n_trials=3, n_steps=24):
@@ -107,6 +101,10 @@ def test_a_preset_learns_the_channels_of_an_eeg(folder):
         for given in ({}, {"factor": float(factor[1])})
     ]
     np.testing.assert_allclose(*scaled, rtol=1e-4)
+    network, recording = folder / "eeg" / "network.nc", folder / "few_raw.fif"
+    again = run("regress", network, recording, *signals, "--out", folder / "none")
+    assert again.exit_code == 2
+    assert "the one that training printed" in again.stderr
     found = nm.load(folder / "eeg" / "network.nc")
     assert found.data["latent"]["channel"].values.tolist() == ["Fz", "Pz"]
     assert found.data["latent"].sizes["trial"] == 4

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import neuromod as nm
 from neuromod.cli.app import app
+from tests.cli.drawn import assert_drawn
 
 SMALL = ("--units", "16", "--steps", "30", "--trials", "8")
 NIGHT = ("--duration", "0.6", "--burn-in", "0.2", "--trials", "6")
@@ -20,12 +21,6 @@ def run(*arguments):
     return CliRunner(env={"COLUMNS": "80"}).invoke(
         app, ["reactivation", *(str(a) for a in arguments)]
     )
-
-
-def assert_drawn(path):
-    colours = Image.open(path).convert("L").getcolors()
-    assert colours is not None
-    assert len(colours) > 10
 
 
 @pytest.fixture(scope="module")

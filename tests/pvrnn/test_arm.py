@@ -47,10 +47,8 @@ def test_simulated_movements_look_like_the_published_ones():
         (np.mean, 0.04),
         (lambda m: correlation(m, 1), 0.04),
         (lambda m: correlation(m, 2), 0.05),
-        (
-            lambda m: correlation(m, 10),
-            0.07,
-        ),  # they leave a posture and come back to it
+        # They leave a posture and come back to it.
+        (lambda m: correlation(m, 10), 0.07),
         (lambda m: correlation(m, 20), 0.05),
     ):
         assert one(made) == pytest.approx(one(real), abs=tolerance)
