@@ -14,6 +14,12 @@ from neuromod.datasets.registry import load as load
 from neuromod.datasets.registry import names as list
 from neuromod.datasets.replay import simulate_replay as simulate_replay
 from neuromod.datasets.spikes import load_spikes as load_spikes
+from neuromod.datasets.stimulation_maps import (
+    load_stimulation_maps as load_stimulation_maps,
+)
+from neuromod.datasets.stimulation_maps import (
+    simulate_stimulation_maps as simulate_stimulation_maps,
+)
 from neuromod.datasets.store import fetch as fetch
 from neuromod.datasets.store import status as status
 from neuromod.datasets.switching import simulate_switching as simulate_switching
@@ -28,10 +34,12 @@ __all__ = [
     "load_choices",
     "load_movements",
     "load_spikes",
+    "load_stimulation_maps",
     "simulate_arm",
     "simulate_beliefs",
     "simulate_choices",
     "simulate_replay",
+    "simulate_stimulation_maps",
     "simulate_switching",
     "simulate_symbols",
     "status",

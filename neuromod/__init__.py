@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from neuromod import hgf as hgf
     from neuromod import io as io
     from neuromod import kernels as kernels
+    from neuromod import plants as plants
     from neuromod import pvrnn as pvrnn
     from neuromod import reactivation as reactivation
+    from neuromod import stimulation as stimulation
     from neuromod import switching as switching
     from neuromod.core import errors as errors
     from neuromod.core.info import info as info
@@ -36,8 +38,10 @@ __all__ = [
     "io",
     "kernels",
     "load",
+    "plants",
     "pvrnn",
     "reactivation",
+    "stimulation",
     "switching",
 ]
 

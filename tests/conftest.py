@@ -1,10 +1,14 @@
 """Settings of the whole suite."""
 
+import os
+
+# Idle threads of a linear-algebra library spin, and the workers have the cores.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 # First: the XLA option only has an effect before a JAX backend starts, and a test
 # module that is collected earlier could start one.
 import neuromod  # noqa: F401, I001
 
-import os
 from pathlib import Path
 
 import hypothesis

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import neuromod
-from neuromod.cli import demo, hgf, info, pvrnn, reactivation, switching
+from neuromod.cli import demo, hgf, info, pvrnn, reactivation, stimulation, switching
 from neuromod.cli.errors import OneLineErrors
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.add_typer(switching.app, name="switching")
 app.add_typer(hgf.app, name="hgf")
 app.add_typer(reactivation.app, name="reactivation")
 app.add_typer(pvrnn.app, name="pvrnn")
+app.add_typer(stimulation.app, name="stimulation")
 app.command()(info.info)
 
 

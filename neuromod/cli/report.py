@@ -15,8 +15,8 @@ from numbers import Integral
 from os import PathLike
 from pathlib import Path
 
-from neuromod.cli.html import Markup, cell, element, join, paragraphs, row, table, text
 from neuromod.core.atomic import write_atomically
+from neuromod.core.html import Markup, cell, element, join, paragraphs, row, table, text
 from neuromod.core.report import Number, Picture, Section
 
 CSS_PIXELS_PER_INCH = 96

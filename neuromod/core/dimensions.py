@@ -54,6 +54,8 @@ DIMENSIONS: dict[str, str] = {
     "parameter": "parameter of a model",
     "parameter_to": "parameter that `parameter` is correlated with",
     "query": "asked point of a closed-loop session",
+    "candidate": "point that could be asked for",
+    "output": "what is measured in every trial, such as a muscle",
     "chain": "Markov chain of a sampler",
     "draw": "draw from a posterior",
     "draw_prior": "draw from a prior",

@@ -37,7 +37,17 @@ REQUIRED = (
     "pooch",
     "mne",
 )
-OPTIONAL = ("pynwb", "pyarrow", "cloudpickle", "dask", "distributed", "zarr")
+OPTIONAL = (
+    "pynwb",
+    "pyarrow",
+    "pylsl",
+    "starlette",
+    "uvicorn",
+    "cloudpickle",
+    "dask",
+    "distributed",
+    "zarr",
+)
 CACHE = "NEUROMOD_CACHE"
 
 

@@ -37,6 +37,11 @@ COMMANDS = [
     *(["hgf", verb] for verb in ("filter", "fit", "group", "recover")),
     ["pvrnn"],
     *(["pvrnn", verb] for verb in ("train", "generate", "regress")),
+    ["stimulation"],
+    *(
+        ["stimulation", verb]
+        for verb in ("init", "run", "serve", "report", "replay", "resolve")
+    ),
     ["reactivation"],
     *(["reactivation", verb] for verb in ("train", "sleep", "measure")),
 ]

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuromod.cli.html import Markup, element, join, paragraphs, text
+from neuromod.core.html import Markup, element, join, paragraphs, text
 
 
 class Reader(HTMLParser):

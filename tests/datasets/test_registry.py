@@ -17,7 +17,7 @@ def test_entry_is_complete(entry):
         value = getattr(entry, field)
         assert isinstance(value, str)
         assert len(value) > 3, field
-    assert set(entry.family) <= {"switching", "decoding", "hgf", "pvrnn"}
+    assert set(entry.family) <= {"switching", "decoding", "hgf", "pvrnn", "stimulation"}
     assert entry.family
     assert entry.bytes is None or entry.bytes > 0
 

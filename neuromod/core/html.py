@@ -8,7 +8,7 @@ goes in as it is.
 from collections.abc import Sequence
 from html import escape
 
-VOID = ("img", "link", "meta")
+VOID = ("br", "img", "input", "link", "meta")
 
 
 class Markup(str):
