@@ -1,5 +1,6 @@
 """Maps of motor cortex by name: what stimulation of each electrode makes move."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,13 @@ from neuromod.datasets import registry, store
 from neuromod.datasets.registry import attributes
 
 ARRAYS = {"primate": (10, 10, False), "rat": (8, 4, True)}
+# In the order of the stimulator's channels (`config/ch2xy_online.json` of
+# EduOptimNeurostim, commit 2ebf0ff); on the array the maps are smooth in it, and in
+# no other order that was tried.
+FROM_LAST, FROM_FIRST = (8, 4, 7, 3, 6, 2, 5, 1), (4, 8, 3, 7, 2, 6, 1, 5)
+POPULATION_ROWS = (*FROM_LAST, *FROM_FIRST) * 2
+POPULATION_COLUMNS = (1,) * 8 + (2,) * 8 + (4,) * 8 + (3,) * 8
+POPULATIONS = ("generic", "injury", "intact")
 
 
 def load_stimulation_maps(name: str, *, download: bool = True) -> xr.DataTree:
@@ -25,9 +33,10 @@ def load_stimulation_maps(name: str, *, download: bool = True) -> xr.DataTree:
     Returns
     -------
     xarray.DataTree
-        ``maps`` holds the ``mean`` response (electrode, output) and, where they were
-        kept, the single trials ``response`` (electrode, output, trial), with the
-        ``position`` (electrode, space) of each electrode in pitches.
+        ``maps`` holds the ``mean`` response (electrode, output; of averages over
+        animals, between 0 and 1) and, where they were kept, the single trials
+        ``response`` (electrode, output, trial), with the ``position`` (electrode,
+        space) of each electrode in pitches.
 
     Raises
     ------
@@ -40,6 +49,8 @@ def load_stimulation_maps(name: str, *, download: bool = True) -> xr.DataTree:
     path = store.obtain(entry, download=download)
     try:
         with np.load(path, allow_pickle=False) as stored:
+            if name == "rat_population_maps":
+                return _described(_population_maps(stored), entry)
             mean, position = stored["mean"].astype(float), stored["ch2xy"].astype(float)
             kept = "resp" in stored.files
             response = (
@@ -52,9 +63,20 @@ def load_stimulation_maps(name: str, *, download: bool = True) -> xr.DataTree:
             f"{Path(path).name} holds no maps of {name}: {error}"
         ) from error
     names = names or [f"muscle {k + 1}" for k in range(mean.shape[1])]
-    tree = xr.DataTree.from_dict({"maps": _maps(mean, position, names, response)})
+    return _described(_maps(mean, position, names, response), entry)
+
+
+def _described(maps: xr.Dataset, entry: registry.Entry) -> xr.DataTree:
+    tree = xr.DataTree.from_dict({"maps": maps})
     tree.attrs = attributes(entry)
     return tree
+
+
+def _population_maps(stored: Mapping[str, np.ndarray]) -> xr.Dataset:
+    mean = np.stack([stored[name] for name in POPULATIONS], axis=1).astype(float)
+    at = np.stack([POPULATION_ROWS, POPULATION_COLUMNS], axis=1).astype(float)
+    row_by_row = np.lexsort(at.T[::-1])
+    return _maps(mean[row_by_row], at[row_by_row], list(POPULATIONS), None)
 
 
 def simulate_stimulation_maps(

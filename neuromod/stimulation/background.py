@@ -6,7 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from neuromod.core.errors import ConvergenceWarning
-from neuromod.stimulation.search import Refitted, Search
+from neuromod.stimulation.regression import Refitted
+from neuromod.stimulation.search import Search
 
 
 class Refits:

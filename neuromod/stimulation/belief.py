@@ -78,7 +78,7 @@ class Basis(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """What is known beforehand, and what the rows of the regression do not hold.
+    """What is known beforehand, and what rows tell of noise and not of the map.
 
     Parameters
     ----------
@@ -86,15 +86,15 @@ class Prior(NamedTuple):
         Of the map, before there are trials.
     n_prior : ()
         As many trials it counts for.
-    n_merged : ()
-        Trials that were merged with others of the same stimulus.
+    n_repeats : ()
+        Rows of a stimulus that has another.
     scatter : (output, output)
-        Of these around their means, in units of the noise.
+        Of the rows of one stimulus around their mean, in units of the noise.
     """
 
     scale: Float[Array, " output"]
     n_prior: Float[Array, ""]
-    n_merged: Float[Array, ""]
+    n_repeats: Float[Array, ""]
     scatter: Float[Array, "output other_output"]
 
 
@@ -116,17 +116,29 @@ def constant(level: np.ndarray, n_levels: int, *, offset: Offset = "learned") ->
     return Basis(at, none, none)
 
 
-def with_map(basis: Basis, earlier: np.ndarray, precision: float = 1.0) -> Basis:
-    """Return a basis with a map of earlier animals, whose coefficient is near one."""
-    columns = np.column_stack([basis.at, earlier])
-    expected: Any = np.append(basis.expected, 1.0)
-    precisions: Any = np.append(basis.precision, precision)
-    at: Any = columns
-    return Basis(at, expected, precisions)
+def with_map(basis: Basis, earlier: Any, precision: float = 1.0, xp: Any = np) -> Basis:
+    """Return a basis with a map of earlier animals, whose coefficient is near one.
+
+    Parameters
+    ----------
+    basis
+        What the map is made of besides.
+    earlier : (candidate,)
+        The map.
+    precision
+        Of its coefficient.
+    xp
+        numpy, or jax.numpy.
+    """
+    return Basis(
+        xp.column_stack([basis.at, earlier]),
+        xp.append(basis.expected, 1.0),
+        xp.append(basis.precision, precision),
+    )
 
 
 def prior_of(scale: float, n_prior: float, n_outputs: int) -> Prior:
-    """Return the prior of outputs that are of one size, before anything was merged."""
+    """Return the prior of outputs that are of one size, before there are repeats."""
     values: Any = np.full(n_outputs, float(scale))
     none: Any = np.zeros((n_outputs, n_outputs))
     number: Any = np.asarray(float(n_prior))
@@ -180,7 +192,7 @@ class Fitted(NamedTuple):
     covariance : (output, output)
         Of the map.
     n_trials : ()
-        What this counts on, the prior included.
+        What this counts on, the prior included and repeats apart.
     """
 
     coefficients: Float[Array, "basis output"]
@@ -216,9 +228,9 @@ def coefficients(
     found = cho_solve((factor, True), functions.T @ values + pull)
     left = values - functions @ found
     moved = jnp.sqrt(basis.precision)[:, None] * (found - basis.expected[:, None])
-    n_trials = prior.n_prior + prior.n_merged + n_seen.astype(left.dtype)
+    n_trials = prior.n_prior - prior.n_repeats + n_seen.astype(left.dtype)
     prior_scatter = prior.n_prior * jnp.diag(jnp.square(prior.scale))
-    scatter = left.T @ left + moved.T @ moved + prior_scatter + prior.scatter
+    scatter = left.T @ left + moved.T @ moved + prior_scatter - prior.scatter
     return Fitted(found, factor, scatter / n_trials, n_trials)
 
 

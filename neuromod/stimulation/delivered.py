@@ -55,13 +55,35 @@ class Delivered:
 
     def allowed(self, now: float) -> np.ndarray:
         """Return which candidates are within all limits now (candidate,)."""
+        return self.wanted(now) & self._ramped()
+
+    def wanted(self, now: float) -> np.ndarray:
+        """Return which are within all limits but the ramp, which leads to them."""
         last = max((d.time for d in self.all), default=-np.inf)
         recent = [d for d in self.all if max(now - d.time, 0.0) < HOUR]
         if max(now - last, 0.0) < self.limits.interval:
             return np.zeros(len(self._fine), bool)
         if len(recent) + 1 > self.limits.per_hour:
             return np.zeros(len(self._fine), bool)
-        return self._fine & self._ramped() & ~self._worn(recent)
+        return self._fine & ~self._worn(recent)
+
+    def step(self, candidate: int, allowed: np.ndarray) -> int | None:
+        """Return what leads to a candidate that is above the ramp; None if nothing.
+
+        It is what may be sent to the same electrodes and is more than they have had:
+        the largest of these, and of equal ones the most alike.
+        """
+        same = (self._uses == self._uses[candidate]).all(axis=1)
+        had = np.where(self._uses[candidate], self._reach(), np.inf).min()
+        between = (had < self._amplitude) & (
+            self._amplitude <= self._amplitude[candidate]
+        )
+        found = np.flatnonzero(allowed & same & between)
+        if not len(found):
+            return None
+        at = self._candidates.ground.coordinates
+        apart = np.linalg.norm(at[found] - at[candidate], axis=1)
+        return int(found[np.lexsort((apart, -self._amplitude[found]))[0]])
 
     def wait(self, now: float) -> float:
         """Return after how many seconds something may be sent; infinite if never."""
@@ -85,10 +107,13 @@ class Delivered:
         return f"the rates allow no stimulus for another {self.wait(now):.3g} s"
 
     def _ramped(self) -> Any:
-        reached = np.array([self._reached.get(label, 0.0) for label in self._labels])
-        most = np.where(self._uses, reached + self.limits.ramp, np.inf)
+        most = np.where(self._uses, self._reach() + self.limits.ramp, np.inf)
         smallest: Any = most.min(axis=1, initial=np.inf)
         return self._amplitude <= smallest
+
+    def _reach(self) -> np.ndarray:
+        """Return the largest amplitude that each electrode has had (electrode,)."""
+        return np.array([self._reached.get(label, 0.0) for label in self._labels])
 
     def _worn(self, recent: list[Delivery]) -> Any:
         """Return which candidates use an electrode that has had enough."""

@@ -14,6 +14,7 @@ _FIXED = Rule(
     model="flat",
     family="matern52",
     noise=1e-3,
+    trend=0.0,
     logarithm=False,
     offset="zero",
     size="largest",

@@ -33,79 +33,76 @@ Groups = list[list[int]]
 """Numbers of the trials that share a row, for each row."""
 
 
-class Values(NamedTuple):
-    """What rows hold of responses.
-
-    Parameters
-    ----------
-    response : (row, output and basis)
-        Weighted means of the trials of each row.
-    scatter : (output and basis, output and basis)
-        Of trials around these means, in units of the noise.
-    """
-
-    response: np.ndarray
-    scatter: np.ndarray
-
-
 def grouped(rows: list[Row]) -> Groups:
     """Return trials of one stimulus together: on one row, the posterior is the same."""
     groups: dict[tuple, list[int]] = {}
     for i, row in enumerate(rows):
-        groups.setdefault((row.level, *row.at.tolist()), []).append(i)
+        groups.setdefault(_stimulus(row), []).append(i)
     return list(groups.values())
 
 
-def values(
-    rows: list[Row], groups: Groups, noise: np.ndarray, n_columns: int
-) -> Values:
-    """Return what rows hold of responses.
+def _stimulus(row: Row) -> tuple:
+    return row.level, *row.at.tolist()
 
-    Parameters
-    ----------
-    rows
-        The trials.
-    groups
-        Which of them share a row.
-    noise : (level,)
-        Variance of the noise of a trial.
-    n_columns
-        Number of outputs and known functions.
-    """
-    means, scatter = np.zeros((len(groups), n_columns)), np.zeros((n_columns,) * 2)
-    for mean, group in zip(means, groups, strict=True):
+
+def merged(rows: list[Row], groups: Groups) -> list[Row]:
+    """Return one row for each group: the mean of its trials, with the less noise."""
+    found = []
+    for group in groups:
         weights = np.array([1 / rows[i].noise for i in group])
         responses = np.stack([rows[i].response for i in group])
-        mean[:] = weights @ responses / weights.sum()
-        variance = noise[rows[group[0]].level]
-        around = (responses - mean) * np.sqrt(weights / variance)[:, None]
-        scatter += around.T @ around
-    return Values(means, scatter)
+        mean = weights @ responses / weights.sum()
+        row = rows[group[0]]
+        found.append(row._replace(response=mean, noise=float(1 / weights.sum())))
+    return found
 
 
-def arrange(rows: list[Row], groups: Groups, response: np.ndarray, room: int) -> Trials:
-    """Return trials in arrays with room for more.
+class Repeats:
+    """What rows of one stimulus tell of the noise, counted as they come.
 
     Parameters
     ----------
-    rows, groups
-        The trials, at least one, and which of them share a row.
-    response : (row, output and basis)
-        What each row holds.
-    room
-        How many rows there are to be.
+    noise : (level,)
+        Variance of the noise of a trial.
+    n_outputs
+        How many columns of the rows are responses.
     """
-    n_rows = len(groups)
+
+    def __init__(self, noise: np.ndarray, n_outputs: int) -> None:
+        self._noise, self._n_outputs = noise, n_outputs
+        self._stimuli: dict[tuple, tuple[float, np.ndarray]] = {}
+        self.number = 0
+        self.scatter = np.zeros((n_outputs, n_outputs))
+
+    @property
+    def n_stimuli(self) -> int:
+        """How many different stimuli there are."""
+        return len(self._stimuli)
+
+    def add(self, row: Row) -> bool:
+        """Count a row, and return whether it is a repeat."""
+        key, weight = _stimulus(row), 1 / row.noise
+        response = row.response[: self._n_outputs]
+        before, mean = self._stimuli.get(key, (0.0, response))
+        total, apart = before + weight, response - mean
+        self._stimuli[key] = total, mean + apart * weight / total
+        if before:
+            self.number += 1
+            counts = before * weight / total / self._noise[row.level]
+            self.scatter = self.scatter + counts * np.outer(apart, apart)
+        return before > 0
+
+
+def arrange(rows: list[Row], room: int) -> Trials:
+    """Return rows, at least one, in arrays with room for more."""
     at: Any = np.zeros((room, len(rows[0].at)))
     level: Any = np.zeros(room, int)
-    filled: Any = np.zeros((room, response.shape[1]))
-    multiplier: Any = np.ones(room)
-    for i, group in enumerate(groups):
-        at[i], level[i] = rows[group[0]].at, rows[group[0]].level
-        multiplier[i] = 1 / sum(1 / rows[k].noise for k in group)
-    filled[:n_rows] = response
-    n_seen: Any = np.asarray(n_rows)
-    return Trials(Points(at, level), filled, multiplier, n_seen)
+    response: Any = np.zeros((room, len(rows[0].response)))
+    noise: Any = np.ones(room)
+    for i, row in enumerate(rows):
+        at[i], level[i], response[i], noise[i] = row
+    n_seen: Any = np.asarray(len(rows))
+    return Trials(Points(at, level), response, noise, n_seen)
 
 
 def room_for(n_rows: int, least: int) -> int:

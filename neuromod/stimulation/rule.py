@@ -43,6 +43,9 @@ class Rule(NamedTuple):
         Variance of the noise of a trial, in units of that of the map.
     interaction
         Share of a map's variance that is not a sum over its blocks.
+    trend
+        Share of the variance of each function that rises or falls across the array:
+        maps of motor cortex have hot spots, and a side that does more than the other.
     scale, n_prior
         Size of the map before there are trials, and as many trials this counts for.
     logarithm
@@ -90,6 +93,7 @@ class Rule(NamedTuple):
     length_scale: float = 1.8
     noise: float = 0.2
     interaction: float = 0.2
+    trend: float = 0.5
     scale: float = 0.7
     n_prior: float = 4.0
     logarithm: bool = True
@@ -115,6 +119,7 @@ class Rule(NamedTuple):
     largest_surprise: float = np.inf
 
 
+TREND_LENGTH = 8.0  # over which a trend changes, in length scales of the rule
 GAIN_FREEDOM = 0.5  # deviation of the logarithm of what a part has of its function
 
 
@@ -191,22 +196,26 @@ def build(
     blocks = list(block.walk())
     factors = _factors(rule, moving, parameters.dtype)
     free = _variances_are_free(rule, block)
-    components = []
+    near, far = [], []
     for part, share in zip(blocks, shares(block, rule.interaction), strict=True):
         lengths = jnp.stack([next(values) for _ in part.dimensions])
         size = next(values) if free else jnp.asarray(share, parameters.dtype)
-        components.append(
-            Component(size, lengths, part.dimensions, rule.family, factors)
+        seen = part.dimensions
+        near.append(
+            Component((1 - rule.trend) * size, lengths, seen, rule.family, factors)
         )
+        if rule.trend:
+            across = jnp.full_like(lengths, TREND_LENGTH * rule.length_scale)
+            far.append(Component(rule.trend * size, across, seen, "rbf", factors))
     noise, gain = [], []
     for part in blocks:
         noise.append(next(values))
         gain.append(jnp.ones_like(noise[0]) if part is block else next(values))
     has = jnp.asarray(membership(block), parameters.dtype)
     gains = has * jnp.stack(gain)[:, None]
-    return GaussianProcess(
-        tuple(components), gains, jnp.zeros(len(blocks), gains.dtype), jnp.stack(noise)
-    )
+    of_all = jnp.concatenate([gains] * (2 if rule.trend else 1), axis=1)
+    offset = jnp.zeros(len(blocks), gains.dtype)
+    return GaussianProcess((*near, *far), of_all, offset, jnp.stack(noise))
 
 
 def _factors(

@@ -191,7 +191,7 @@ def _session(
     level = np.zeros(n_candidates, int)
     basis = jax.tree.map(jnp.asarray, constant(level, 1, offset=rule.offset))
     for column in earlier.T:
-        basis = jax.tree.map(jnp.asarray, with_map(basis, column))
+        basis = with_map(basis, column, xp=jnp)
     prior = jax.tree.map(jnp.asarray, prior_of(rule.scale, rule.n_prior, 1))
     candidates = Points(at, jnp.asarray(level))
     start = jnp.asarray(free_parameters(rule, whole).start)
@@ -212,6 +212,23 @@ def _session(
         values = to_map(responses, floor, jnp)
         return trials._replace(response=trials.response.at[:, :1].set(values))
 
+    def here_and_now(process: Any, known: Any, tried: Array) -> Scene:
+        """Return the scene, with what repeats tell of the noise."""
+        seen = jnp.arange(n_queries) < known.trials.n_seen
+        count = seen.astype(at.dtype)
+        value = jnp.where(seen, known.trials.response[:, 0], 0.0)
+        n_tried = jnp.zeros(n_candidates).at[tried].add(count, mode="drop")
+        total = jnp.zeros(n_candidates).at[tried].add(value, mode="drop")
+        mean = (total / jnp.maximum(n_tried, 1.0)).at[tried].get(mode="clip")
+        scatter = jnp.where(seen, jnp.square(value - mean), 0.0).sum()
+        return scene._replace(
+            process=process,
+            prior=prior._replace(
+                n_repeats=jnp.maximum(n_tried - 1.0, 0.0).sum(),
+                scatter=scatter[None, None] / process.noise[0],
+            ),
+        )
+
     def refitted(process: Any, parameters: Array, known: Any) -> Any:
         def log_density(tried: Array) -> Array:
             tried_process = build(tried, rule, whole)
@@ -225,14 +242,14 @@ def _session(
         return process, found, known_of(process, known.trials)
 
     def query(carry: Any, keys: Any) -> Any:
-        process, parameters, known, n_visits, first, largest = carry
+        process, parameters, known, n_visits, first, largest, tried = carry
         n_done = known.trials.n_seen
         tie, draw, sample = keys
         weight = acquisition.cosine(
             first_weight, last_weight, n_done, jnp.asarray(n_queries)
         )
         course = Course(weight, n_visits)
-        here = scene._replace(process=process)
+        here = here_and_now(process, known, tried)
         promised = promise(sample, known, here, rule, objective, course)
         if not earlier.shape[1]:
             promised = jnp.where(n_done == 0, 0.0, promised)
@@ -264,9 +281,11 @@ def _session(
                 known,
             )
         n_visits = n_visits.at[chosen].add(1)
+        tried = tried.at[n_done].set(chosen)
+        here = here_and_now(process, known, tried)
         mean = belief_of(known, here, rule).mean[:, 0]
         best = jnp.argmax(jnp.where(n_visits > 0, mean, -jnp.inf))
-        carry = process, parameters, known, n_visits, first, largest
+        carry = process, parameters, known, n_visits, first, largest, tried
         return carry, (chosen, best)
 
     begin = (
@@ -276,6 +295,7 @@ def _session(
         jnp.zeros(n_candidates, int),
         jnp.zeros(()),
         jnp.zeros(()),
+        jnp.full(n_queries, n_candidates),
     )
     keys = jax.random.split(key, (n_queries, 3))
     each: Any = keys[:, 0], keys[:, 1], keys[:, 2]

@@ -155,18 +155,16 @@ class State:
         allowed = self.delivered.allowed(now)
         if not allowed.any():
             raise SessionError(self.delivered.why_none(now))
-        allowed &= self.candidates.of(level) & self.safe()
+        possible = self.candidates.of(level) & self.safe()
+        allowed &= possible
         if not allowed.any():
             raise SessionError(
                 f"nothing of {level!r} is both within the limits and safe"
             )
-        candidate = self.search.choose(
-            self.settings.seed,
-            len(self.trials),
-            allowed,
-            objective=self.objective(aim),
-            pending=[trial.place for trial in self.of("pending")],
-        )
+        candidate = self._choose(self.delivered.wanted(now) & possible, aim)
+        if not allowed[candidate]:
+            step = self.delivered.step(candidate, allowed)
+            candidate = self._choose(allowed, aim) if step is None else step
         point = self.candidates.points[candidate]
         # The optimiser has had its say. What is sent is checked without it.
         stimulus = self.settings.space.stimulus(point)
@@ -174,6 +172,15 @@ class State:
         if broken := limits.violations(stimulus, self.delivered.all, now=now):
             raise SessionError(f"refused: {'; '.join(broken)}")
         return point
+
+    def _choose(self, allowed: np.ndarray, aim: Aim) -> int:
+        return self.search.choose(
+            self.settings.seed,
+            len(self.trials),
+            allowed,
+            objective=self.objective(aim),
+            pending=[trial.place for trial in self.of("pending")],
+        )
 
     def safe(self) -> np.ndarray:
         """Return which candidates are safe by what is believed (candidate,)."""
@@ -189,7 +196,7 @@ class State:
         between = float(believed.covariance[output, output])
         noise = self.search.noise()[self.candidates.level] * between
         deviation = np.asarray(believed.total_deviation)[:, output]
-        freedom = self.settings.rule.n_prior + len(self.search.rows)
+        freedom = self.settings.rule.n_prior + self.search.n_stimuli
         quantile = stats.t.ppf(safe.probability, freedom)
         largest = np.asarray(believed.mean)[:, output] + quantile * np.sqrt(
             np.square(deviation) + noise

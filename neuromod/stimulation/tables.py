@@ -47,7 +47,7 @@ def map_of(state: State, level: str = WHOLE) -> xr.Dataset:
     search, outputs = state.search, state.settings.outputs
     found = search.belief()
     mean = np.asarray(found.mean)[here]
-    freedom = state.settings.rule.n_prior + len(search.rows)
+    freedom = state.settings.rule.n_prior + search.n_stimuli
     reach = stats.t.ppf((1 + INTERVAL) / 2, freedom)
     around = reach * np.asarray(found.total_deviation)[here]
     objective = state.objective(state.settings.aim)
@@ -146,7 +146,7 @@ def finished(state: State, margin: float, probability: float) -> bool:
     at_best = state.search.utility_at([best.place], objective)[0]
     gain = np.log1p(margin) if state.settings.rule.logarithm else margin
     missing = at_best + gain - mean
-    freedom = state.settings.rule.n_prior + len(state.search.rows)
+    freedom = state.settings.rule.n_prior + state.search.n_stimuli
     chance = stats.t.sf(missing / np.maximum(deviation, 1e-300), freedom)
     return bool((chance[here] <= probability).all())
 

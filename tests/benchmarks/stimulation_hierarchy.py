@@ -8,8 +8,9 @@ Every method searches every problem that a baseline of the same name stands for 
 sessions each, in the shared folder), in 30 sessions. At some queries, and on average
 over all, the report tells the means of the four published scores, their standard
 errors, and how far apart the two are, in standard errors of the difference. Methods
-without a baseline are told alone. Each session's scores are kept in the folder: a
-second call goes on.
+without a baseline are told alone. `joint` and `flat` are the search of a session, with
+its regression fitted after every trial and the bound of the baselines. Each session's
+scores are kept in the folder: a second call goes on.
 
 On the paired map sessions begin with those sites of each part that the sessions of the
 baseline began with, which their scores tell: these were better than most, and much
@@ -30,13 +31,27 @@ if __name__ == "__main__":  # the script's own folder would shadow the package `
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # idle ones spin
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from neuromod.stimulation import bif, one_way
 from neuromod.stimulation.bif import NEURAL, ONE_WAY, Published
-from neuromod.stimulation.hierarchy_problems import Problem, pairs, problem, simulate
+from neuromod.stimulation.ground import Ground
+from neuromod.stimulation.hierarchy_problems import (
+    Problem,
+    draw_sites,
+    pairs,
+    problem,
+    scores,
+    simulate,
+    try_sites,
+)
+from neuromod.stimulation.layout import Block, flat
 from neuromod.stimulation.one_way import OneWay
-from neuromod.stimulation.parts import Method, Parts
+from neuromod.stimulation.parts import Belief, Method, Parts
+from neuromod.stimulation.rule import Rule
+from neuromod.stimulation.search import Search
 from tests.benchmarks._measure import keep_to, machine
 
 N_SESSIONS, SEED = 30, 0
@@ -97,7 +112,30 @@ METHODS: dict[str, Callable[[Published, Parts], Method]] = {
     "one_way_2020": lambda _, parts: one_way.method(OneWay(), parts),
 }
 EXACT_PARTS = {"laferriere", "laferriere_2"}  # see their parts without noise
-WITHOUT_BASELINE = {"one_way_2020"}
+SEARCH = Rule(  # the regression of the baselines, and their weak priors
+    family="matern52",
+    noise=0.05,
+    interaction=1 / 6,
+    trend=0.0,
+    scale=1.0,
+    n_prior=0.5,
+    logarithm=False,
+    by_candidates=False,
+    with_noise=True,
+    by_visits=True,
+    refit=1,
+    length_freedom=1.0,
+    variance_freedom=1.5,
+)
+LENGTH = 0.25  # in units of what a coordinate spans
+# Name: whether parts are known, the weight (that of the problem's settings if none),
+# and the baseline.
+SEARCHES: dict[str, tuple[bool, float | None, str]] = {
+    "joint": (True, None, "joint_8"),
+    "joint_2": (True, 2.0, "joint_2"),
+    "flat": (False, None, "vanilla"),
+}
+WITHOUT_BASELINE = {"one_way_2020", "joint", "flat"}
 
 
 def one_sided(settings: Published) -> Published:
@@ -107,13 +145,18 @@ def one_sided(settings: Published) -> Published:
     )
 
 
+def baseline_of(method: str) -> str:
+    """Return the name of a method's baseline."""
+    return SEARCHES[method][2] if method in SEARCHES else method
+
+
 def cells(baselines: Any) -> list[tuple[str, str]]:
     """Return what is run: each method on each problem with a baseline, or on all."""
     return [
         (name, method)
         for name in PROBLEMS
-        for method in METHODS
-        if f"{name}/{method}" in baselines or method in WITHOUT_BASELINE
+        for method in (*METHODS, *SEARCHES)
+        if f"{name}/{baseline_of(method)}" in baselines or method in WITHOUT_BASELINE
     ]
 
 
@@ -136,6 +179,83 @@ def scored(name: str, method: str) -> np.ndarray:
         sites=sites,
     )
     return np.stack([run[score].values for score in SCORES], axis=-1)
+
+
+def searched(name: str, method: str) -> np.ndarray:
+    """Return the scores (session, query, score) of a search as sessions have it."""
+    build, n_queries, n_initial, settings = PROBLEMS[name]
+    has_parts, weight, _ = SEARCHES[method]
+    found = build()
+    weight = weight or settings.parent_weight
+    span = float(np.ptp(found.parts.at, axis=0).max())
+    length = 1.5 if name == "paired" else LENGTH * span
+    rule = SEARCH._replace(length_scale=length, first_weight=weight, last_weight=weight)
+    search = Search(ground_of(found, has_parts=has_parts), rule, n_queries)
+    return np.stack(
+        [
+            searched_once(search, found, n_queries, n_initial, seed)
+            for seed in range(SEED, SEED + N_SESSIONS)
+        ]
+    )
+
+
+def ground_of(found: Problem, *, has_parts: bool) -> Ground:
+    """Return the candidates of a problem, and the sites of its parts after them."""
+    whole = np.asarray(found.parts.at)
+    if not has_parts:
+        return Ground(whole, np.zeros(len(whole), int), flat(whole.shape[1]))
+    rows, levels, blocks = [whole], [np.zeros(len(whole), int)], []
+    both = zip(found.parts.sites, found.parts.dimensions, strict=True)
+    for k, (sites, seen) in enumerate(both, start=1):
+        at = np.zeros((len(sites), whole.shape[1]))
+        at[:, seen] = sites
+        rows.append(at)
+        levels.append(np.full(len(sites), k))
+        blocks.append(Block(f"part {k}", seen))
+    block = Block("whole", tuple(range(whole.shape[1])), tuple(blocks))
+    return Ground(np.concatenate(rows), np.concatenate(levels), block)
+
+
+def searched_once(
+    search: Search, found: Problem, n_queries: int, n_initial: int, seed: int
+) -> np.ndarray:
+    """Return the scores (query, score) of one session."""
+    rng = np.random.default_rng(seed)
+    whole = search.ground.level == 0
+    search.forget()
+    with jax.enable_x64(True):
+        one, other = jax.random.split(jax.random.key(seed))
+        sites = draw_sites(one, found, n_initial)
+        seen = try_sites(other, found, sites, noisy=True)
+    if len(whole) > whole.sum():
+        for k, observed in enumerate(seen, start=1):
+            first = int(np.flatnonzero(search.ground.level == k)[0])
+            for site, response in zip(observed.site, observed.response, strict=True):
+                search.learn(search.place(first + int(site)), np.asarray([response]))
+    told = []
+    for query in range(n_queries + 1):  # the first has no score
+        chosen = search.choose(seed, query, whole)
+        mean = found.mean[chosen]
+        response = (
+            mean * rng.gamma(1 / found.noise**2, found.noise**2)
+            if found.proportional
+            else mean + found.noise * rng.normal()
+        )
+        search.learn(search.place(chosen), np.array([response]))
+        fitted = search.refit()
+        search.adopt(fitted.parameters, fitted.n_trials, fitted.rebuilt)
+        told.append(score_row(search, found, chosen))
+    return np.array(told[1:])
+
+
+def score_row(search: Search, found: Problem, chosen: int) -> list[float]:
+    """Return the scores of what a search knows."""
+    known, levels = search.belief(), search.ground.level
+    mean, deviation = known.mean[:, 0], known.deviation[:, 0]
+    parts = tuple(mean[levels == k] for k in range(1, int(levels.max()) + 1))
+    believed = Belief(mean[levels == 0], deviation[levels == 0], parts)
+    row = scores(found, believed, jnp.asarray(chosen))
+    return [float(row[score]) if score in row else np.nan for score in SCORES]
 
 
 def row(found: np.ndarray, baseline: np.ndarray | None) -> dict[str, Any]:
@@ -177,9 +297,11 @@ def main() -> None:
     for name, method in cells(baselines):
         path = options.store / f"{name}_{method}.npy"
         if not path.exists():
-            np.save(path, scored(name, method))
+            run = searched if method in SEARCHES else scored
+            np.save(path, run(name, method))
         key = f"{name}/{method}"
-        report[key] = compare(np.load(path), baselines.get(key))
+        theirs = baselines.get(f"{name}/{baseline_of(method)}")
+        report[key] = compare(np.load(path), theirs)
         print(key, json.dumps(report[key]["average"]), flush=True)
     apart = np.array(
         [

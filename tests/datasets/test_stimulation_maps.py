@@ -27,6 +27,16 @@ def test_recorded_maps_have_their_shape_and_electrodes_of_their_own(name, monkey
         np.testing.assert_allclose(maps["mean"], mean, rtol=1e-5)
 
 
+def test_maps_of_populations_are_smooth_on_their_array(monkeypatch):
+    monkeypatch.setenv("NEUROMOD_DATA", str(shared("data/neurostim")))
+    maps = nm.datasets.load("rat_population_maps")["maps"].to_dataset()
+    assert list(maps["output"].values) == ["generic", "injury", "intact"]
+    at, mean = maps["position"].values, maps["mean"].values
+    apart = np.linalg.norm(at[:, None] - at[None], axis=-1)
+    differ = np.square(mean[:, None] - mean[None]).mean(axis=-1)
+    assert differ[apart == 1].mean() < 0.3 * differ[apart > 0].mean()
+
+
 def test_the_twin_draws_trials_around_its_truth():
     one, same, other = (
         nm.datasets.simulate_stimulation_maps(seed=s, array="rat", n_trials=100)["maps"]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from neuromod.core.errors import DataFormatError, SessionError
 from neuromod.stimulation import journal, steady
 from neuromod.stimulation.limits import HOUR
-from neuromod.stimulation.search import Refitted
+from neuromod.stimulation.regression import Refitted
 from neuromod.stimulation.session import Session
 from tests.stimulation.kills import KINDS
 from tests.stimulation.rights import NOBODY, as_somebody_else, readable_folder

@@ -54,7 +54,7 @@ def dense(rule, block, at, level, responses, candidates, noise=None):
     return mean + there @ offsets
 
 
-def test_replicates_count_as_what_they_are():
+def test_repeats_tell_of_the_noise_and_not_of_the_map():
     """Merged or not, the posterior, its scale and its size are the same."""
     rng = np.random.default_rng(1)
     sites = rng.integers(6, size=50)
@@ -81,7 +81,10 @@ def test_replicates_count_as_what_they_are():
     ) + 0.2 * np.eye(50)
     inverse = np.linalg.inv(between)
     left = responses[:, 0] - (inverse.sum(0) @ responses[:, 0]) / inverse.sum()
-    scale = (4 * 0.7**2 + left @ inverse @ left) / (4 + 50)
+    # What differs at one site is noise: the size of the map is told by means of sites.
+    means = np.array([left[sites == site].mean() for site in range(6)])
+    scatter = np.square(left - means[sites]).sum() / 0.2
+    scale = (4 * 0.7**2 + left @ inverse @ left - scatter) / (4 + 6)
     assert float(found.covariance[0, 0]) == pytest.approx(scale, rel=1e-8)
 
 

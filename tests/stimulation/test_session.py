@@ -230,12 +230,23 @@ def test_amplitudes_rise_by_the_ramp(path):
     assert max(reached.values()) > 20.0
 
 
+def test_a_ramp_leads_to_sites_that_small_amplitudes_do_not_show(path):
+    """Within the ramp alone the first site that moves anything would be the last."""
+    options = {"space": space((20.0, 40.0, 60.0)), "limits": limits(ramp=20.0)}
+    with begin(path, n_planned=60, **options) as session:
+        for _ in range(60):
+            ask = session.ask()
+            recruited = (ask.point["amplitude"] / 60.0) ** 3
+            session.tell(ask.id, 0.01 + recruited * response(ask.point))
+        assert session.best() == {"electrode": "6", "amplitude": 60.0}
+
+
 def test_it_waits_as_long_as_the_limits_say(path):
-    with begin(path, limits=limits(interval=0.3)) as session:
+    with begin(path, limits=limits(interval=0.9)) as session:
         session.tell(session.ask().id, 1.0)
         with pytest.raises(SessionError, match="for another 0"):
             session.ask()
-        assert 0 < session.wait() <= 0.3
+        assert 0 < session.wait() <= 0.9
         time.sleep(session.wait())
         session.ask()
 

@@ -186,6 +186,7 @@ def test_nothing_is_sent_that_may_hurt(path):
         family="matern12",
         length_scale=4.0,
         noise=0.05,
+        trend=0.0,
         scale=1.0,
         n_prior=50.0,
         logarithm=False,

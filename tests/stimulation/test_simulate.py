@@ -106,3 +106,14 @@ def test_bad_worlds_are_told():
         recorded_world(np.full((3, 2), np.nan))
     with pytest.raises(InvalidInputError, match="one for each"):
         simulate(noisy_world(np.ones(3), 0.1, seed=0), grid(), Rule(), 3, seed=0)
+
+
+def test_a_map_of_earlier_animals_is_where_a_session_begins():
+    height = -((grid() - 3) ** 2).sum(axis=1) / 4
+    world = noisy_world(np.exp(height), 0.1, seed=0)
+    given = {"seed": 0, "n_sessions": 5}
+    without = simulate(world, grid(), Rule(), 8, **given)
+    with_map = simulate(world, grid(), Rule(), 8, **given, earlier=height)
+    assert (with_map["candidate"][:, 0] == height.argmax()).all()
+    firsts = [float(run["exploration"][:, :4].mean()) for run in (without, with_map)]
+    assert firsts[1] > firsts[0] + 0.1

@@ -8,7 +8,7 @@ import numpy as np
 
 from neuromod.stimulation.background import Refits
 from neuromod.stimulation.journal import Event
-from neuromod.stimulation.search import Refitted
+from neuromod.stimulation.regression import Refitted
 from neuromod.stimulation.session import Session
 
 NOT_KNOWN = "nobody knows what became of it"
