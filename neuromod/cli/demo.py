@@ -23,12 +23,14 @@ SIMULATORS = {
     "hgf": "simulate_beliefs",
     "reactivation": "simulate_replay",
     "pvrnn": "simulate_symbols",
+    "stimulation": "simulate_stimulation_maps",
 }
 TWINS: dict[str, dict[str, Any]] = {
     "switching": {"n_states": 3, "n_neurons": 12, "n_sessions": 8, "n_steps": 2000},
     "hgf": {"n_subjects": 24, "n_trials": 320},
     "reactivation": {"n_events": 40, "n_laps": 20},
     "pvrnn": {"n_trials": 10, "n_steps": 24},
+    "stimulation": {"n_muscles": 2, "n_trials": 40},
 }
 
 

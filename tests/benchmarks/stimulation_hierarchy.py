@@ -251,10 +251,11 @@ def searched_once(
 def score_row(search: Search, found: Problem, chosen: int) -> list[float]:
     """Return the scores of what a search knows."""
     known, levels = search.belief(), search.ground.level
-    mean, deviation = known.mean[:, 0], known.deviation[:, 0]
-    parts = tuple(mean[levels == k] for k in range(1, int(levels.max()) + 1))
-    believed = Belief(mean[levels == 0], deviation[levels == 0], parts)
-    row = scores(found, believed, jnp.asarray(chosen))
+    with jax.enable_x64(True):
+        mean, deviation = known.mean[:, 0], known.deviation[:, 0]
+        parts = tuple(mean[levels == k] for k in range(1, int(levels.max()) + 1))
+        believed = Belief(mean[levels == 0], deviation[levels == 0], parts)
+        row = scores(found, believed, jnp.asarray(chosen))
     return [float(row[score]) if score in row else np.nan for score in SCORES]
 
 
