@@ -93,14 +93,14 @@ class Rule(NamedTuple):
     length_scale: float = 1.8
     noise: float = 0.2
     interaction: float = 0.2
-    trend: float = 0.5
+    trend: float = 0.7
     scale: float = 0.7
     n_prior: float = 4.0
     logarithm: bool = True
     offset: Offset = "learned"
     size: Size = "learned"
     acquisition: Acquisition = "upper_confidence_bound"
-    first_weight: float = 1.3
+    first_weight: float = 1.8
     last_weight: float = 0.5
     by_candidates: bool = True
     with_noise: bool = False
