@@ -217,12 +217,22 @@ def revalue(
     expected = process.offset[trials.points.level][:, None]
     residual = jnp.where(seen(trials)[:, None], response - expected, 0.0)
     whitened = solve_triangular(known.factor, residual, lower=True)
-    mean = process.offset[candidates.level][:, None] + known.cross.T @ whitened
+    # In this order each row of the cross covariance is read once, from end to end.
+    mean = process.offset[candidates.level][:, None] + (whitened.T @ known.cross).T
     return known._replace(trials=trials, whitened=whitened, mean=mean)
 
 
-def widen(known: Posterior, capacity: int) -> Posterior:
-    """Return the same with room for more trials."""
+def widen(known: Posterior, cross: Float[Array, "capacity candidate"]) -> Posterior:
+    """Return the same with room for more trials.
+
+    Parameters
+    ----------
+    known
+        What is known.
+    cross : (capacity, candidate)
+        Zeros, where the covariance of trials and candidates is to be.
+    """
+    capacity = len(cross)
 
     def longer(rows: Array, filler: int) -> Array:
         after = (0, capacity - len(rows), 0)
@@ -240,7 +250,7 @@ def widen(known: Posterior, capacity: int) -> Posterior:
         trials=trials,
         factor=factor,
         whitened=longer(known.whitened, 0),
-        cross=longer(known.cross, 0),
+        cross=cross.at[:n].set(known.cross),
     )
 
 

@@ -42,7 +42,7 @@ def _appended(
 
 
 change_values = jax.jit(revalue, donate_argnums=1)
-widen_room = jax.jit(widen, static_argnums=1)
+widen_room = jax.jit(widen, donate_argnums=1)
 append_row = jax.jit(_appended, donate_argnums=1)
 append_row_to_copy = jax.jit(_appended)
 believe_all = jax.jit(belief_of, static_argnums=2)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from neuromod.stimulation import programs
 from neuromod.stimulation.belief import Basis, Belief, constant, prior_of, with_map
@@ -103,6 +104,7 @@ class Regression:
         self.rows: list[Row] = []
         self._moving = moving_dimensions(rule, ground, n_context)
         self.surroundings = np.zeros(len(self._moving))
+        self._spare: dict[int, Array] = {}
         self._begin_basis()
         self._take(free_parameters(rule, ground.block).start, [])
 
@@ -249,13 +251,25 @@ class Regression:
         room = len(self.known.trials.noise)
         with jax.enable_x64(True):
             if len(self.groups) >= room - RESERVED:
-                self.known = programs.widen_room(self.known, 2 * room)
+                self._widen()
             row = self._on_map(self.rows[number], self.floor)
             arguments = self.scene.process, self.known, self.scene.candidates, row
             self.known = programs.append_row(*arguments)
         self.groups.append([number])
         if self._repeats.add(row):
             self._tell_repeats()
+
+    def _widen(self) -> None:
+        """Double the room, in memory that was asked for beforehand if there is any.
+
+        To ask for as much as a large grid takes would make a decision wait.
+        """
+        room, n_candidates = self.known.cross.shape
+        with jax.enable_x64(True):
+            cross = self._spare.pop(2 * room, None)
+            if cross is None:
+                cross = jnp.zeros((2 * room, n_candidates))
+            self.known = programs.widen_room(self.known, cross)
 
     def _move_floor(self, floor: np.ndarray) -> None:
         """Tell the regression what its responses are on the scale of another floor."""

@@ -49,6 +49,9 @@ def merged(rows: list[Row], groups: Groups) -> list[Row]:
     """Return one row for each group: the mean of its trials, with the less noise."""
     found = []
     for group in groups:
+        if len(group) == 1:
+            found.append(rows[group[0]])
+            continue
         weights = np.array([1 / rows[i].noise for i in group])
         responses = np.stack([rows[i].response for i in group])
         mean = weights @ responses / weights.sum()

@@ -49,7 +49,7 @@ class Search(Regression):
         self.n_planned = n_planned
 
     def prepare(self, n_trials: int, *, elsewhere: bool = False) -> None:
-        """Compile all that so many trials will need, and forget all trials.
+        """Compile and set aside all that so many trials will need; forget all trials.
 
         Parameters
         ----------
@@ -76,12 +76,16 @@ class Search(Regression):
                 self._take(start, self.rows, least=room)
             if room >= n_trials + RESERVED:
                 break
-            with jax.enable_x64(True):
-                self.known = programs.widen_room(self.known, 2 * room)
+            self._widen()
             room *= 2
         if self.rule.refit:
             self._prepare_fits(n_trials)
         self.forget()
+        n_candidates = len(self.n_visits)
+        with jax.enable_x64(True):
+            while room > SMALLEST_ROOM:
+                self._spare[room] = jnp.zeros((room, n_candidates))
+                room //= 2
 
     def _prepare_fits(self, n_trials: int) -> None:
         rows, room = self.rows[:1], 0

@@ -20,6 +20,9 @@ TO_BEGIN = "space, limits and seed to begin a session"
 class Aim(NamedTuple):
     """What is to be large.
 
+    On a logarithmic scale a penalty of 1 makes a ratio of outputs, which a site that
+    does almost nothing can win; a smaller one keeps the target large.
+
     Parameters
     ----------
     target

@@ -405,6 +405,7 @@ def test_intervals_hold_what_they_say():
         family="matern12",
         length_scale=1.5,
         noise=0.1,
+        trend=0.0,
         scale=1.0,
         n_prior=4.0,
         logarithm=False,
