@@ -24,8 +24,7 @@ def trials(n_outputs=2, n_levels=1):
         indicator = (np.arange(n_levels) == level).astype(float)
         response = np.append(rng.normal(3.0, 0.7, n_outputs), indicator)
         rows.append(Row(rng.uniform(0, 4, 2), level, response, rng.uniform(0.5, 2)))
-    responses = np.stack([row.response for row in rows])
-    found = arrange(rows, [[i] for i in range(N_TRIALS)], responses, 32)
+    found = arrange(rows, 32)
     return jax.tree.map(jnp.asarray, found)
 
 
